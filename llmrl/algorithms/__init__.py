@@ -1,0 +1,1 @@
+"""Algorithms: one file is one method, one frozen configuration and one loss."""

@@ -1,0 +1,115 @@
+"""Checkpoints that are there whole or not at all.
+
+A checkpoint is a folder written under a temporary name, flushed to the disk and then renamed, so that a process
+killed at any moment leaves either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from llmrl.errors import UserError
+
+STEP = re.compile(r"step-(\d+)")
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a temporary folder beside ``folder``, flush every file, and give it its name."""
+    recover(folder)
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        fill(partial)
+        for file in partial.rglob("*"):
+            _flush(file)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+    if folder.exists():
+        folder.rename(_old(folder))
+    partial.rename(folder)
+    _flush(folder.parent)
+    shutil.rmtree(_old(folder), ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Undo the half of a replacement that a killed process left behind."""
+    old = _old(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file in one move."""
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(text)
+    _flush(partial)
+    partial.replace(path)
+
+
+def steps(folder: Path) -> list[tuple[int, Path]]:
+    """The finished checkpoints in ``folder`` by step, oldest first."""
+    found = [(STEP.fullmatch(p.name), p) for p in folder.glob("step-*")]
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest finished checkpoint in ``folder``, if there is one."""
+    found = steps(folder)
+    return found[-1][1] if found else None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the ``keep`` newest checkpoints, and what killed processes left half written."""
+    for path in [path for _, path in steps(folder)[:-keep]] + list(folder.glob(".partial-*")):
+        shutil.rmtree(path)
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of every global random number generator of this process."""
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Restore what ``rng_state`` gave."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object."""
+    return json.loads(path.read_text())
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".old-{folder.name}")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,319 @@
+"""A transformers causal language model as a policy, with LoRA or all of its weights trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.cache_utils import DynamicCache
+
+from llmrl.errors import UserError
+from llmrl.functional import chunked_logprobs_and_entropy
+from llmrl.types import PolicyOutput, TokenInputs
+
+ADAPTER = "default"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The model that is trained."""
+
+    name: str = "data/arithmetic/model"
+    """A model on the Hub or a local folder with config, weights and tokenizer."""
+    from_scratch: bool = False
+    """Start from random weights of the architecture in `name` instead of its weights."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the forward pass and of frozen weights; trained weights are always float32."""
+    lora_rank: int = 16
+    """Rank of the LoRA matrices on every linear layer but the head; 0 trains all weights."""
+    lora_alpha: float = 32.0
+    """LoRA's output is scaled by lora_alpha / lora_rank."""
+    adapter: str | None = None
+    """A PEFT adapter to start from; it is merged into the base, so that it is part of the reference."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    def __post_init__(self) -> None:
+        if self.lora_rank < 0:
+            raise ValueError("lora_rank must be 0 (train all weights) or more")
+
+
+class CausalPolicy(nn.Module):
+    """Scores tokens under the distribution they are sampled from: ``softmax(logits / temperature)``.
+
+    The forward pass is laid out in one of two ways with the same result. Where several rows share a prompt, it
+    is computed once and its keys and values are shared (``prefix``); otherwise, and under gradient
+    checkpointing, whole rows are computed (``padded``).
+    """
+
+    def __init__(self, model: PreTrainedModel | PeftModel, tokenizer: Any, *, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.temperature = temperature
+        self.version = 0
+        self.autocast_dtype: torch.dtype | None = None
+        self.can_share_prefixes = _has_plain_attention(self.causal_lm.config)
+
+    @classmethod
+    def from_pretrained(cls, config: ModelConfig, *, temperature: float = 1.0, seed: int = 0) -> CausalPolicy:
+        """Load model and tokenizer; raises UserError where the folder, the tokenizer or the model won't do."""
+        tokenizer = load_tokenizer(config.name)
+        trains_base = config.lora_rank == 0
+        dtype = torch.float32 if trains_base else getattr(torch, config.dtype)
+        torch.manual_seed(seed)
+        model = _load_model(config, dtype)
+        model.generation_config.eos_token_id = sorted(stop_ids(model, tokenizer))
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if not trains_base:
+            model.requires_grad_(False)
+            model = get_peft_model(model, _lora_config(config))
+            if config.gradient_checkpointing:
+                model.enable_input_require_grads()
+        policy = cls(model, tokenizer, temperature=temperature)
+        policy.autocast_dtype = torch.bfloat16 if config.dtype == "bfloat16" else None
+        policy.train()
+        _switch_dropout_off(policy)
+        policy.check_head()
+        return policy
+
+    @property
+    def causal_lm(self) -> PreTrainedModel:
+        """The transformers model itself, without the adapter's wrapper."""
+        inner = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        return cast(PreTrainedModel, inner)
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether LoRA is trained rather than all weights."""
+        return isinstance(self.model, PeftModel)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """Every token id that ends a completion."""
+        return cast(list[int], self.causal_lm.generation_config.eos_token_id)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Names and parameters that the optimizer changes."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def backbone(self, tokens: Tensor, **keywords: Any) -> Any:
+        """The decoder without its head: hidden states ``[B, T, D]`` and the cache."""
+        return self.causal_lm.base_model(input_ids=tokens, **keywords)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """The head with the model's own scaling and soft-capping: ``[N, D]`` to logits ``[N, V]``."""
+        config = self.causal_lm.config.get_text_config()
+        logits = self.causal_lm.get_output_embeddings()(hidden)
+        logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    @torch.no_grad()
+    def check_head(self) -> None:
+        """Refuse a model whose logits are not what ``project`` makes of its hidden states."""
+        tokens = torch.arange(4, device=self.device)[None] % self.causal_lm.config.get_text_config().vocab_size
+        with self.precision():
+            whole = self.causal_lm(input_ids=tokens, use_cache=False).logits
+            ours = self.project(self.backbone(tokens, use_cache=False).last_hidden_state)
+        if not torch.allclose(whole.float(), ours.float(), rtol=1e-3, atol=1e-3):
+            name = type(self.causal_lm).__name__
+            raise UserError(f"{name} computes its logits in a way that llmrl cannot reproduce from hidden states")
+
+    def forward(self, inputs: TokenInputs) -> PolicyOutput:
+        """Log-probability and entropy of every token after each row's prefix; all ``[B, T]``."""
+        shared = inputs.prefix_id.unique().numel() < len(inputs.prefix_id)
+        layout = self._prefix_hidden if shared and self._may_share() else self._padded_hidden
+        with self.precision():
+            hidden, row, column = layout(inputs)
+            logprobs, entropy = chunked_logprobs_and_entropy(
+                hidden,
+                inputs.tokens[row, column],
+                self.project,
+                temperature=self.temperature,
+                vocab_size=self.causal_lm.config.get_text_config().vocab_size,
+            )
+        blank = logprobs.new_zeros(inputs.tokens.shape)
+        return PolicyOutput(
+            logprobs=blank.index_put((row, column), logprobs),
+            entropy=blank.index_put((row, column), entropy),
+        )
+
+    def _may_share(self) -> bool:
+        return self.can_share_prefixes and not self.causal_lm.is_gradient_checkpointing
+
+    def _precision(self) -> torch.autocast:
+        dtype = self.autocast_dtype
+        return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def _padded_hidden(self, inputs: TokenInputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Whole rows; the hidden state that predicts each scored token, and the token's row and column."""
+        longest = int(inputs.attention_mask.sum(1).max())
+        tokens, attention_mask = inputs.tokens[:, :longest], inputs.attention_mask[:, :longest]
+        output = self.backbone(tokens, attention_mask=attention_mask, use_cache=False)
+        row, column = _scored(inputs).nonzero(as_tuple=True)
+        return output.last_hidden_state[row, column - 1], row, column
+
+    def _prefix_hidden(self, inputs: TokenInputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Each distinct prefix once, then the rows after it on top of its keys and values."""
+        _, which = inputs.prefix_id.unique(return_inverse=True)
+        first = _first_occurrence(which)
+        prefix_length = inputs.prefix_lengths[first]
+        longest = int(prefix_length.max())
+        index = torch.arange(longest, device=which.device) - (longest - prefix_length)[:, None]
+        prefix_mask = index >= 0  # padded on the left, so that every prefix ends in the last column
+        prefix = inputs.tokens[first].gather(1, index.clamp(min=0))
+        head = self.backbone(
+            prefix,
+            attention_mask=prefix_mask,
+            position_ids=index.clamp(min=0),
+            past_key_values=DynamicCache(),
+            use_cache=True,
+        )
+        scored = _scored(inputs)
+        length = int(scored.sum(1).max())
+        column = inputs.prefix_lengths[:, None] + torch.arange(length, device=which.device)
+        valid = column < inputs.attention_mask.sum(1, keepdim=True)
+        hidden = head.last_hidden_state[:, -1][which][:, None]
+        if length > 1:
+            head.past_key_values.batch_select_indices(which)
+            inside = column[:, :-1].clamp(max=inputs.tokens.shape[1] - 1)
+            tail = self.backbone(
+                inputs.tokens.gather(1, inside),
+                attention_mask=torch.cat([prefix_mask[which], valid[:, :-1]], 1),
+                position_ids=column[:, :-1],
+                past_key_values=head.past_key_values,
+                use_cache=True,
+            )
+            hidden = torch.cat([hidden, tail.last_hidden_state], 1)
+        row, offset = valid.nonzero(as_tuple=True)
+        return hidden[row, offset], row, column[row, offset]
+
+    @contextmanager
+    def merged(self) -> Iterator[None]:
+        """LoRA folded into temporary copies of the weights, for generation.
+
+        The base weights are put back by reference, never by subtraction, so that no rounding reaches them.
+        """
+        layers = [m for m in self.modules() if isinstance(m, LoraLayer)]
+        weights = [cast(nn.Linear, layer.get_base_layer()).weight for layer in layers]
+        originals = [weight.data for weight in weights]
+        if not layers:
+            yield
+            return
+        with torch.no_grad(), cast(PeftModel, self.model).disable_adapter():
+            try:
+                for layer, weight in zip(layers, weights, strict=True):
+                    weight.data = weight.data + layer.get_delta_weight(ADAPTER).to(weight.dtype)
+                yield
+            finally:
+                for weight, original in zip(weights, originals, strict=True):
+                    weight.data = original
+
+    def save(self, folder: Path) -> None:
+        """The adapter (LoRA) or the whole model, with its tokenizer, as transformers and peft load them."""
+        self.model.save_pretrained(folder, safe_serialization=True)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_tokenizer(name: str) -> Any:
+    """The model's tokenizer, with a pad token; UserError where there is none or it has no end token."""
+    if _looks_local(name) and not Path(name).is_dir():
+        raise UserError(f"model folder not found: {name}")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        raise UserError(f"no usable tokenizer in {name}: {_one_line(error)}") from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"the tokenizer of {name} has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by length, never recognised by its id
+    return tokenizer
+
+
+def stop_ids(model: PreTrainedModel, tokenizer: Any) -> set[int]:
+    """Every end-of-sequence id that the model, its generation config or its tokenizer names."""
+    named = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
+    ids: set[int] = set()
+    for value in named:
+        ids.update([value] if isinstance(value, int) else value or [])
+    return ids
+
+
+def _load_model(config: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        if config.from_scratch:
+            architecture = AutoConfig.from_pretrained(config.name)
+            model = AutoModelForCausalLM.from_config(architecture, dtype=dtype)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(config.name, dtype=dtype)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"cannot load a causal language model from {config.name}: {_one_line(error)}") from error
+    if config.adapter is not None:
+        if not Path(config.adapter).is_dir():
+            raise UserError(f"adapter folder not found: {config.adapter}")
+        model = PeftModel.from_pretrained(model, config.adapter).merge_and_unload()
+    return model
+
+
+def _lora_config(config: ModelConfig) -> LoraConfig:
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=cast(int, config.lora_alpha),
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _switch_dropout_off(module: nn.Module) -> None:
+    """Dropout would make the first importance ratio differ from 1."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+        if isinstance(getattr(part, "attention_dropout", None), float):
+            part.attention_dropout = 0.0  # type: ignore[assignment]
+
+
+def _has_plain_attention(config: Any) -> bool:
+    """Whether every layer keeps all keys and values, so that a prefix's cache can be shared."""
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None) or []
+    return all(kind == "full_attention" for kind in kinds) and getattr(text, "sliding_window", None) is None
+
+
+def _scored(inputs: TokenInputs) -> Tensor:
+    """[B, T] True on the tokens after each row's prefix."""
+    column = torch.arange(inputs.tokens.shape[1], device=inputs.tokens.device)
+    return inputs.attention_mask & (column >= inputs.prefix_lengths[:, None])
+
+
+def _first_occurrence(which: Tensor) -> Tensor:
+    """For values 0 … U-1, the index at which each first occurs."""
+    rows = torch.arange(len(which), device=which.device)
+    first = torch.full((int(which.max()) + 1,), len(which), device=which.device)
+    return first.scatter_reduce(0, which, rows, "amin")
+
+
+def _looks_local(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(name.split("/")[0]).is_dir()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+

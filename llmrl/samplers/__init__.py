@@ -1,0 +1,1 @@
+"""Samplers: prompts in, groups of completions with their log-probabilities out."""

@@ -1,0 +1,1 @@
+"""Trainers: orchestration only; no formula appears here."""
