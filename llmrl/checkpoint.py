@@ -79,9 +79,10 @@ def prune(folder: Path, keep: int) -> None:
 
 def rng_state() -> dict[str, Any]:
     """The state of every global random number generator of this process."""
+    name, keys, *rest = np.random.get_state(legacy=True)
     state: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": np.random.get_state(),
+        "numpy": (name, np.asarray(keys).tolist(), *rest),
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():
@@ -93,9 +94,9 @@ def set_rng_state(state: dict[str, Any]) -> None:
     """Restore what ``rng_state`` gave."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
+    torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from typing import Any
 from llmrl.types import Group
 
 
-def completion_metrics(groups: Sequence[Group], max_tokens: int) -> dict[str, float]:
-    """Lengths in tokens and the share of completions cut at ``max_tokens``."""
+def completion_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Lengths in tokens and the share of completions that were cut."""
     completions = [c for group in groups for c in group.completions]
     lengths = [len(c.tokens) for c in completions]
     terminated = [len(c.tokens) for c in completions if c.finish_reason == "stop"] or [0]
     return {
+        "completions/total_tokens": sum(lengths),
         "completions/mean_length": statistics.fmean(lengths),
         "completions/min_length": min(lengths),
         "completions/max_length": max(lengths),
@@ -32,28 +33,42 @@ def token_count(groups: Sequence[Group]) -> int:
     return sum(len(g.prompt_tokens) + len(c.tokens) for g in groups for c in g.completions)
 
 
-def completion_rows(groups: Sequence[Group], step: int, advantages: Sequence[float]) -> list[dict[str, Any]]:
-    """One record a completion, for ``completions.jsonl``."""
-    rows = []
-    for group, row_advantages in zip(groups, _chunks(advantages, groups), strict=True):
-        for i, (completion, advantage) in enumerate(zip(group.completions, row_advantages, strict=True)):
-            rows.append(
-                {
-                    "step": step,
-                    "prompt_id": group.prompt.id,
-                    "sample": i,
-                    "prompt": question(group),
-                    "completion": completion.text,
-                    "answer": group.prompt.answer,
-                    "reward": group.rewards[i],
-                    **{f"rewards/{name}": values[i] for name, values in group.parts.items()},
-                    "advantage": advantage,
-                    "finish_reason": completion.finish_reason,
-                    "tokens": len(completion.tokens),
-                    "failures": [f.reason for f in group.failures if f.sample == i],
-                }
-            )
-    return rows
+def completion_rows(groups: Sequence[Group], step: int, advantages: Sequence[float] | None) -> list[dict[str, Any]]:
+    """One record a completion, for ``completions.jsonl``; without advantages, of groups that were not trained on."""
+    rows = [_completion_row(group, sample, step) for group in groups for sample in range(len(group.completions))]
+    given = advantages if advantages is not None else [None] * len(rows)
+    return [{**row, "advantage": advantage} for row, advantage in zip(rows, given, strict=True)]
+
+
+def first_batch_warnings(metrics: Mapping[str, float]) -> list[str]:
+    """What the first batch shows to be wrong before hours are spent on it."""
+    found = []
+    if metrics["completions/clipped_ratio"] == 1:
+        found.append("no completion ended by itself: is sampling.max_tokens too small, or the chat template wrong?")
+    elif metrics["completions/clipped_ratio"] > 0.5:
+        found.append(f"{metrics['completions/clipped_ratio']:.0%} of the completions were cut at sampling.max_tokens")
+    if metrics["frac_reward_zero_std"] == 1:
+        found.append("within every group all rewards are equal: there is nothing to learn from yet")
+    if metrics["reward_std"] == 0:
+        found.append("every completion got the same reward: does the reward function see what it expects?")
+    return found
+
+
+def _completion_row(group: Group, sample: int, step: int) -> dict[str, Any]:
+    completion, reward = group.completions[sample], group.rewards[sample]
+    return {
+        "step": step,
+        "prompt_id": group.prompt.id,
+        "sample": sample,
+        "prompt": question(group),
+        "completion": completion.text,
+        "answer": group.prompt.answer,
+        "reward": None if reward != reward else reward,
+        **{f"rewards/{name}": values[sample] for name, values in group.parts.items()},
+        "finish_reason": completion.finish_reason,
+        "tokens": len(completion.tokens),
+        "failures": [f.reason for f in group.failures if f.sample == sample],
+    }
 
 
 def question(group: Group) -> str:
@@ -84,10 +99,3 @@ class JsonLines:
             with self.path.open("r+b") as file:
                 file.truncate(size)
 
-
-def _chunks(values: Sequence[float], groups: Sequence[Group]) -> list[Sequence[float]]:
-    parts, start = [], 0
-    for group in groups:
-        parts.append(values[start : start + len(group.completions)])
-        start += len(group.completions)
-    return parts

@@ -122,6 +122,10 @@ class TokenInputs:
     prefix_id: Tensor
     """[B] int64; equal ids, equal first ``prefix_lengths`` tokens."""
 
+    def rows(self, index: Sequence[int] | Tensor) -> TokenInputs:
+        """These rows, in this order."""
+        return _rows(self, torch.as_tensor(index, dtype=torch.long, device=self.tokens.device))
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyOutput:
@@ -181,4 +185,4 @@ class Batch:
     def rows(self, index: Sequence[int] | Tensor) -> Batch:
         """The sub-batch of these rows, in this order."""
         index = torch.as_tensor(index, dtype=torch.long, device=self.experience.mask.device)
-        return Batch(_rows(self.inputs, index), _rows(self.experience, index))
+        return Batch(self.inputs.rows(index), _rows(self.experience, index))

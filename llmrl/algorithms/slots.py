@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llmrl.rewards import load_function
+from llmrl.verifiers.loader import load_function
 
 
 def resolve(slot: str, name: str, choices: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:

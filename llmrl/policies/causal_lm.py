@@ -15,12 +15,15 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.cache_utils import DynamicCache
+from transformers.utils import logging as transformers_logging
 
 from llmrl.errors import UserError
 from llmrl.functional import chunked_logprobs_and_entropy
 from llmrl.types import PolicyOutput, TokenInputs
 
 ADAPTER = "default"
+
+transformers_logging.disable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,8 @@ class CausalPolicy(nn.Module):
     def _may_share(self) -> bool:
         return self.can_share_prefixes and not self.causal_lm.is_gradient_checkpointing
 
-    def _precision(self) -> torch.autocast:
+    def precision(self) -> torch.autocast:
+        """The autocast context of every forward pass (off in float32)."""
         dtype = self.autocast_dtype
         return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 import llmrl.functional as F
 from llmrl import distributed
 from llmrl.algorithms.grpo import GRPO
-from llmrl.types import Batch, Completion, Experience, Group, TokenInputs
+from llmrl.types import Batch, Completion, Group, TokenInputs
 
 
 def token_inputs(groups: Sequence[Group], device: torch.device) -> TokenInputs:
@@ -90,25 +90,36 @@ def token_advantages(
 
 
 def minibatches(batch: Batch, group_id: Tensor, algorithm: GRPO, count: int, max_tokens: int) -> list[Batch]:
-    """``count`` minibatches of whole groups, weighted by totals over all ranks; idle rows are left out.
-
-    A row is idle when its advantages are all zero and no other term of the loss needs it.
-    """
+    """``count`` minibatches of whole groups, weighted by totals over all ranks."""
     parts = []
     for chunk in group_id.unique().chunk(count):
         rows = torch.isin(group_id, chunk).nonzero()[:, 0]
         part, ids = batch.rows(rows), group_id[rows]
         counts = _global_counts(part.experience.mask, len(chunk), max_tokens)
         weights = algorithm.token_weights(part.experience.mask, ids, counts)
-        part = replace(part, experience=replace(part.experience, weights=weights))
-        parts.append(part if algorithm.needs_every_row else part.rows(_busy_rows(part.experience)))
+        parts.append(replace(part, experience=replace(part.experience, weights=weights)))
     return parts
 
 
-def _busy_rows(experience: Experience) -> Tensor:
-    """Rows with a gradient; the first row if there is none, as an update needs one."""
-    busy = ((experience.advantages != 0) & experience.mask).any(1).nonzero()[:, 0]
-    return busy if len(busy) else busy.new_zeros(1)
+def drop_idle(minibatches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
+    """The minibatches without the rows whose advantages are all zero, and those rows.
+
+    Weights stay as they are, so that idle rows keep their place in every denominator. An update needs a row: a
+    minibatch that is all idle keeps its first.
+    """
+    kept, idle = [], []
+    for batch in minibatches:
+        busy = ((batch.experience.advantages != 0) & batch.experience.mask).any(1)
+        busy[0] |= not bool(busy.any())
+        kept.append(batch.rows(busy.nonzero()[:, 0]))
+        idle.append(batch.rows((~busy).nonzero()[:, 0]))
+    return kept, idle
+
+
+def row_means(values: Tensor, groups: Sequence[Group]) -> list[float]:
+    """The mean of ``[B, T]`` values over each completion's tokens."""
+    starts = [(len(g.prompt_tokens), len(c.tokens)) for g in groups for c in g.completions]
+    return [float(row[s : s + n].mean()) if n else 0.0 for row, (s, n) in zip(values.cpu(), starts, strict=True)]
 
 
 def _global_counts(mask: Tensor, groups: int, max_tokens: int) -> F.Counts:

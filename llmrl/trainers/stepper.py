@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -51,17 +52,20 @@ class AccelerateStepper:
         """The policy's output through whatever wraps it."""
         return self.module(inputs)
 
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Accumulate; ranks exchange gradients at the last micro-batch only, and their mean is undone."""
+    def accumulate(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Ranks exchange gradients at the last micro-batch of a step only."""
         self.accelerator.gradient_state._set_sync_gradients(last)
-        with nullcontext() if last else self._no_sync():
-            self.accelerator.backward(loss * distributed.world_size())
+        return nullcontext() if last else self.accelerator.no_sync(self.module)
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate; the mean that data parallelism takes over ranks is undone."""
+        self.accelerator.backward(loss * distributed.world_size())
 
     def step(self) -> float:
         """Clip, step, clear; raises UserError if the gradient is not finite."""
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm)
         value = float(norm) if norm is not None else 0.0
-        if not torch.isfinite(torch.tensor(value)):
+        if not math.isfinite(value):
             raise UserError(f"the gradient norm is {value}: stopped before the weights were touched")
         self.optimizer.step()
         self.schedule.step()
@@ -76,6 +80,3 @@ class AccelerateStepper:
         """Restore what ``state_dict`` gave."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-
-    def _no_sync(self) -> AbstractContextManager[Any]:
-        return self.accelerator.no_sync(self.module)

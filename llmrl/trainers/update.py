@@ -6,14 +6,16 @@ up, so that gradients do not depend on the cut nor on the number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from llmrl import distributed
+from llmrl.functional import masked_sum
 from llmrl.types import Batch, Experience, PolicyOutput, TokenInputs
 
 Loss = Callable[[PolicyOutput, Experience], tuple[Tensor, dict[str, Tensor]]]
@@ -22,12 +24,16 @@ Loss = Callable[[PolicyOutput, Experience], tuple[Tensor, dict[str, Tensor]]]
 class Stepper(Protocol):
     """What an update needs of the machinery around the policy."""
 
+    def accumulate(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Around one micro-batch's forward and backward pass; ``last`` closes the optimizer step."""
+        ...
+
     def forward(self, inputs: TokenInputs) -> PolicyOutput:
         """The policy's output, with gradient."""
         ...
 
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add this micro-batch's gradient; ``last`` closes the optimizer step's accumulation."""
+    def backward(self, loss: Tensor) -> None:
+        """Add this micro-batch's gradient."""
         ...
 
     def step(self) -> float:
@@ -39,21 +45,34 @@ class Stepper(Protocol):
 class UpdateMetrics:
     """Sums over chosen tokens of this rank, and one entry an optimizer step."""
 
-    sums: dict[str, float] = field(default_factory=dict)
-    tokens: float = 0.0
-    losses: list[float] = field(default_factory=list)
+    sums: dict[str, Tensor | float] = field(default_factory=dict)
+    tokens: Tensor | float = 0.0
+    losses: list[Tensor] = field(default_factory=list)
     grad_norms: list[float] = field(default_factory=list)
 
-    def add(self, sums: dict[str, Tensor], tokens: float) -> None:
-        """Count one micro-batch."""
-        self.tokens += tokens
+    def add(self, sums: Mapping[str, Tensor], tokens: Tensor) -> None:
+        """Count one micro-batch: sums over its chosen tokens, and how many those are."""
+        self.tokens = self.tokens + tokens.detach()
         for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+
+    def note(self, name: str, values: Tensor, mask: Tensor) -> None:
+        """Log the mean of ``[B, T]`` values whose tokens the update will count."""
+        self.sums[name] = self.sums.get(name, 0.0) + masked_sum(values, mask)
+
+    def count_idle(self, idle: Sequence[Batch], times: int) -> None:
+        """Count rows that the update leaves out: their entropy is -log π(token) on average, at no cost."""
+        for batch in idle:
+            experience = batch.experience
+            if experience.behaviour_logprobs is not None:
+                surprise = masked_sum(-experience.behaviour_logprobs, experience.mask)
+                self.add({"entropy": times * surprise}, times * experience.mask.sum())
 
     def result(self) -> dict[str, float]:
         """Means over all ranks' chosen tokens, the mean loss and gradient norm of the optimizer steps."""
         names = sorted(set(distributed.gather(list(self.sums))))
-        totals = distributed.all_sum([*(self.sums.get(n, 0.0) for n in names), self.tokens, *self.losses])
+        local = [*(self.sums.get(n, 0.0) for n in names), self.tokens, *self.losses]
+        totals = distributed.all_sum([float(value) for value in local])
         tokens = max(totals[len(names)], 1.0)
         losses = totals[len(names) + 1 :]
         return {
@@ -67,35 +86,44 @@ def update(
     minibatches: Sequence[Batch],
     loss: Loss,
     stepper: Stepper,
+    metrics: UpdateMetrics,
     *,
     micro_batch_tokens: int,
     num_iterations: int = 1,
     ref_logprobs: Callable[[TokenInputs], Tensor] | None = None,
-) -> UpdateMetrics:
+) -> None:
     """Train on each minibatch in turn, ``num_iterations`` times over, one optimizer step a minibatch.
 
     The first pass over a micro-batch keeps what later ones need: the reference's log-probs, and the policy's own
     where the batch has no ``old_logprobs`` (it is then on-policy).
     """
-    metrics = UpdateMetrics()
     plan = [micro_batches(batch, micro_batch_tokens) for batch in minibatches]
     for iteration in range(num_iterations):
         for micros in plan:
-            step_loss = 0.0
+            losses = []
             for i, micro in enumerate(micros):
                 if iteration == 0 and ref_logprobs is not None:
                     micro = _with(micro, ref_logprobs=ref_logprobs(micro.inputs))
-                output = stepper.forward(micro.inputs)
-                if iteration == 0 and micro.experience.old_logprobs is None:
-                    micro = _with(micro, old_logprobs=output.logprobs.detach())
+                with stepper.accumulate(last=i == len(micros) - 1):
+                    output = stepper.forward(micro.inputs)
+                    if iteration == 0 and micro.experience.old_logprobs is None:
+                        micro = _with(micro, old_logprobs=output.logprobs.detach())
+                    value, sums = loss(output, micro.experience)
+                    stepper.backward(value)
                 micros[i] = micro
-                value, sums = loss(output, micro.experience)
-                stepper.backward(value, last=i == len(micros) - 1)
-                step_loss += float(value.detach())
-                metrics.add(sums, float(micro.experience.mask.sum()))
-            metrics.losses.append(step_loss)
+                losses.append(value.detach())
+                metrics.add(sums, micro.experience.mask.sum())
+            metrics.losses.append(torch.stack(losses).sum())
             metrics.grad_norms.append(stepper.step())
-    return metrics
+
+
+def in_micro_batches(score: Callable[[TokenInputs], Tensor], inputs: TokenInputs, tokens: int) -> Tensor:
+    """``score`` of all rows, ``[B, T]``, computed within the token budget; the same number of calls on every rank."""
+    runs = cut_rows(inputs.attention_mask.sum(1).tolist(), tokens)
+    parts = [score(inputs.rows(run)) for run in runs]
+    for _ in range(int(distributed.all_max([len(runs)])[0]) - len(runs)):
+        score(inputs.rows(runs[-1][-1:]))
+    return torch.cat(parts)
 
 
 def micro_batches(batch: Batch, tokens: int) -> list[Batch]:

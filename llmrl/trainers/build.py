@@ -1,0 +1,76 @@
+"""From a configuration to a loop that is ready to run; everything that can be wrong is found out in order of cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmrl import checkpoint
+from llmrl.policies.causal_lm import CausalPolicy
+from llmrl.prompts import fit_prompts, load_prompts, make_encoder
+from llmrl.samplers.hf import HFSampler
+from llmrl.scoring import Scorer
+from llmrl.trainers.config import LanguageConfig
+from llmrl.trainers.language import LanguageTrainer, token_ends
+from llmrl.trainers.loop import Loop
+from llmrl.trainers.run import RunFolder, default_output_dir, say
+from llmrl.trainers.stepper import AccelerateStepper, make_accelerator
+
+
+def run_language(config: LanguageConfig, recipe: str) -> dict[str, Any]:
+    """Train as configured, or say that it is done; returns the summary."""
+    accelerator = make_accelerator()
+    run = RunFolder(Path(config.train.output_dir or default_output_dir(recipe)))
+    if run.finished and config.train.resume == "auto":
+        say(f"{run.path} is already finished; its result is in {run.path / 'final'}")
+        return checkpoint.read_json(run.summary)
+    run.check(asdict(config), resume=config.train.resume == "auto")
+    prompts, heldout = load_prompts(config.data), load_prompts(config.data, heldout=True)
+    rewards = config.rewards
+    with Scorer(
+        rewards.functions,
+        timeout_s=rewards.timeout_s,
+        max_failure_share=rewards.max_failure_share,
+        workers=rewards.workers,
+        token_ends=lambda completion: token_ends(policy.tokenizer, completion),
+    ) as scorer:
+        scorer.check(prompts)
+        policy = CausalPolicy.from_pretrained(
+            config.model, temperature=config.sampling.temperature, seed=config.train.seed
+        ).to(accelerator.device)
+        encode = make_encoder(policy.tokenizer, config.data)
+        prompts, dropped = fit_prompts(prompts, encode, config.data)
+        heldout, _ = fit_prompts(heldout, encode, config.data)
+        if dropped:
+            say(f"left out {dropped} prompts longer than {config.data.max_prompt_tokens} tokens")
+        updates = config.train.steps * config.train.minibatches * config.algorithm.num_iterations
+        trainer = LanguageTrainer(
+            policy=policy,
+            sampler=HFSampler(policy, encode, max_rows=config.sampling.max_rows),
+            scorer=scorer,
+            stepper=AccelerateStepper(accelerator, policy, config.train, updates),
+            prompts=prompts,
+            heldout=heldout,
+            algorithm=config.algorithm,
+            sampling=config.sampling,
+            train=config.train,
+            accuracy=rewards.accuracy or scorer.names[0],
+            completions=run.completions,
+        )
+        say(_greeting(config, policy, len(prompts)))
+        return Loop(trainer, run, config.train, asdict(config))()
+
+
+def _greeting(config: LanguageConfig, policy: CausalPolicy, prompts: int) -> str:
+    total = sum(p.numel() for p in policy.parameters())
+    trained = sum(p.numel() for p in policy.trainable().values())
+    train, algorithm = config.train, config.algorithm
+    return (
+        f"{config.model.name}: {total:,} parameters, {trained:,} trained, {policy.device}, "
+        f"{torch.get_num_threads()} threads\n"
+        f"{train.steps} steps of {train.prompts_per_step} prompts x {algorithm.group_size} completions "
+        f"of up to {config.sampling.max_tokens} tokens, from {prompts:,} problems"
+    )
