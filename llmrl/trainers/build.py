@@ -18,6 +18,7 @@ from llmrl.trainers.language import LanguageTrainer, token_ends
 from llmrl.trainers.loop import Loop
 from llmrl.trainers.run import RunFolder, default_output_dir, say
 from llmrl.trainers.stepper import AccelerateStepper, make_accelerator
+from llmrl.verifiers.dispatch import name_of
 
 
 def run_language(config: LanguageConfig, recipe: str) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def run_language(config: LanguageConfig, recipe: str) -> dict[str, Any]:
             algorithm=config.algorithm,
             sampling=config.sampling,
             train=config.train,
-            accuracy=rewards.accuracy or scorer.names[0],
+            accuracy=rewards.accuracy or name_of(next(iter(rewards.functions))),
             completions=run.completions,
         )
         say(_greeting(config, policy, len(prompts)))
