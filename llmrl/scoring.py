@@ -53,8 +53,10 @@ class Scorer:
         self._max_failure_share = max_failure_share
         self._token_ends = token_ends
         self._dispatcher = Dispatcher(workers, timeout_s)
-        name, count = Counter(map(name_of, functions)).most_common(1)[0] if functions else ("", 0)
-        if count != 1:
+        if not functions:
+            raise UserError("there is no reward function to score with")
+        name, count = Counter(map(name_of, functions)).most_common(1)[0]
+        if count > 1:
             raise UserError(f"{count} rewards are called {name!r}: their metrics need different names")
 
     def check(self, prompts: Sequence[Prompt]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from llmrl.rewards import RewardError, RewardRow, evaluate, per_sample, per_step
 from llmrl.verifiers.loader import load_function, resolve
 
 PLAIN = RewardRow("2+2?", "is 4", [5, 6], {"answer": "4", "level": 1})
+SHIPPED = Path(__file__).parents[1] / "rewards"
 CHAT = RewardRow([{"role": "user", "content": "3?"}], "3", [7], {"answer": "3"})
 
 
@@ -125,7 +127,7 @@ def test_a_step_reward_may_not_apply() -> None:
 def test_a_missing_column_is_named_with_those_that_exist() -> None:
     def reward(completions, solution, level=None): ...
 
-    with pytest.raises(UserError, match="reward 'r' needs 'solution'.*there is: answer, completion_ids"):
+    with pytest.raises(UserError, match=r"reward 'r' needs 'solution'.*there is: answer, completion_ids"):
         signature(reward).check("r", ["answer"])
     signature(reward).check("r", ["solution"])
     signature(lambda **everything: None).check("r", [])
@@ -195,3 +197,71 @@ def test_names_that_are_no_functions(tmp_path) -> None:
         load_function(f"{tmp_path}/mine.py:ONE")
     with pytest.raises(UserError, match=r"reward file not found: .*none\.py"):
         load_function(f"{tmp_path}/none.py:f")
+
+
+def shipped(spec: str, text: str, **columns):
+    """What a function of the rewards folder, loaded by path, says of one completion."""
+    [outcome] = score(
+        load_function(f"{SHIPPED}/{spec}"), [RewardRow("", text, list(range(len(text))), columns)]
+    )
+    return outcome
+
+
+def test_every_shipped_reward_is_loadable_and_explained() -> None:
+    for file in SHIPPED.glob("*.py"):
+        assert len(file.read_text().splitlines()) < 40
+        assert file.read_text().startswith('"""')
+
+
+def test_math_answer() -> None:
+    assert shipped("math_answer.py:correct", r"so \boxed{1{,}000}", answer="1000") == 1.0
+    assert shipped("math_answer.py:correct", r"so \boxed{0.50}", answer="1/2") == 1.0
+    assert shipped("math_answer.py:correct", r"so \boxed{3}", answer="4") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r"so \boxed{4}", 1.0),
+        ("\\boxed{\\frac{1}{2}}\n ", 1.0),
+        (r"\boxed{4}.", 0.0),
+        (r"\boxed{}", 0.0),
+        (r"\boxed{ }", 0.0),
+        (r"\boxed{1} \boxed{2}", 0.0),
+        (r"\boxed{\boxed{2}}", 0.0),
+        (r"\boxed{4", 0.0),
+        ("{4}", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_boxed(text: str, value: float) -> None:
+    assert shipped("format.py:boxed", text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("<think>2 and 2</think>4", 1.0),
+        ("\n<think>\nhm\n</think>\n4\n", 1.0),
+        ("<think>hm</think>", 0.0),
+        ("<think> </think>4", 0.0),
+        ("x<think>hm</think>4", 0.0),
+        ("<think>hm</think>4<think>", 0.0),
+        ("</think>hm<think>4", 0.0),
+        ("hm</think>4", 0.0),
+        ("4", 0.0),
+    ],
+)
+def test_think(text: str, value: float) -> None:
+    assert shipped("format.py:think", text) == value
+
+
+@pytest.mark.parametrize(("tokens", "value"), [(0, 0.0), (256, 0.0), (384, -0.5), (512, -1.0), (9999, -1.0)])
+def test_short(tokens: int, value: float) -> None:
+    assert shipped("length.py:short", "x" * tokens, answer="1") == value
+
+
+def test_step_check() -> None:
+    text = "12 + 30 = 42\n42 * -2 = 84\nso\n7 / 2 = 3\n8/2=4\n1 / 0 = 0\n 1 - 2 = -1 "
+    assert shipped("step_check.py:steps", text) == [1.0, -1.0, 0.0, -1.0, 1.0, -1.0, 1.0]
+    assert shipped("step_check.py:steps", "9" * 5000 + " + 1 = 2") == [0.0]

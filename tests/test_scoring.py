@@ -69,13 +69,13 @@ def test_none_drops_the_term_and_a_row_without_any_is_nan_but_no_failure() -> No
 @pytest.mark.parametrize(
     ("name", "bad", "reason"),
     [
-        ("fail", "fail", r"ValueError: two lines"),
+        ("fail", "fail", "ValueError: two lines"),
         ("die", "die", "exit status 3"),
-        ("forever", "loop", r"longer than the limit of 0\.3 s"),
+        ("forever", "loop", "longer than the limit of 0.5 s"),
     ],
 )
 def test_only_the_guilty_row_fails_in_the_pool(name: str, bad: str, reason: str) -> None:
-    with Scorer({f"{NAUGHTY}:{name}": 1.0}, timeout_s=0.3, max_failure_share=0.2, workers=2) as scorer:
+    with Scorer({f"{NAUGHTY}:{name}": 1.0}, timeout_s=0.5, max_failure_share=0.2, workers=2) as scorer:
         first, second = scorer([group("a", "b", "c"), group("d", bad, "f", id="q")])
     assert first.rewards == (1.0, 1.0, 1.0)
     assert (second.rewards[0], second.rewards[2]) == (1.0, 1.0)
@@ -83,7 +83,7 @@ def test_only_the_guilty_row_fails_in_the_pool(name: str, bad: str, reason: str)
     assert second.parts[name] == (1.0, None, 1.0)
     [failure] = second.failures
     assert (failure.reward, failure.prompt_id, failure.sample, failure.text) == (name, "q", 1, bad)
-    assert reason.replace("\\", "") in failure.reason
+    assert reason in failure.reason
 
 
 def test_only_the_guilty_row_fails_in_this_process() -> None:
@@ -138,10 +138,12 @@ def test_the_allowed_share_may_fail() -> None:
 
 def test_a_run_that_stops_does_not_wait_for_every_hang() -> None:
     start = time.monotonic()
-    with Scorer({f"{NAUGHTY}:forever": 1.0}, timeout_s=0.4, workers=2) as scorer:
-        with pytest.raises(RewardsFailing):
-            scorer([group(*["loop"] * 20) for _ in range(2)])
-    assert time.monotonic() - start < 4.0
+    with (
+        Scorer({f"{NAUGHTY}:forever": 1.0}, timeout_s=0.4, workers=2) as scorer,
+        pytest.raises(RewardsFailing),
+    ):
+        scorer([group(*["loop"] * 30) for _ in range(2)])
+    assert time.monotonic() - start < 6.0
 
 
 def test_a_callable_that_hangs_stops_the_run() -> None:
@@ -150,19 +152,19 @@ def test_a_callable_that_hangs_stops_the_run() -> None:
     def stuck(completions):
         release.wait()
 
-    with Scorer({stuck: 1.0}, timeout_s=0.1) as scorer:
-        with pytest.raises(RewardHang, match=r"'stuck' did not return within 0\.1 s.*file\.py:stuck"):
-            scorer([group("a")])
+    message = r"'stuck' did not return within 0\.1 s.*file\.py:stuck"
+    with Scorer({stuck: 1.0}, timeout_s=0.1) as scorer, pytest.raises(RewardHang, match=message):
+        scorer([group("a")])
     release.set()
 
 
 def test_a_slow_callable_that_moves_is_not_a_hang() -> None:
     @per_sample
     def slow(completion):
-        time.sleep(0.06)
+        time.sleep(0.1)
         return 1.0
 
-    with Scorer({slow: 1.0}, timeout_s=0.2) as scorer:
+    with Scorer({slow: 1.0}, timeout_s=0.5) as scorer:
         assert scorer([group(*"abcdef")])[0].rewards == (1.0,) * 6
 
 
@@ -182,7 +184,7 @@ def test_async_callables_run_side_by_side() -> None:
 
     start = time.monotonic()
     with Scorer({judge: 1.0}) as scorer:
-        assert scorer([group("a", "bb"), group("ccc")])[0].rewards == (1.0, 2.0)
+        assert scorer([group("a", "bb"), group(*["ccc"] * 20)])[0].rewards == (1.0, 2.0)
     assert time.monotonic() - start < 1.0
 
 
@@ -224,16 +226,19 @@ def test_rewards_cannot_change_the_record() -> None:
 def test_check_finds_a_missing_column_before_anything_is_scored() -> None:
     with Scorer({correct: 1.0}) as scorer:
         scorer.check([group(answer="4").prompt])
-        with pytest.raises(UserError, match="reward 'correct' needs 'answer'.*there is: .*level"):
+        with pytest.raises(UserError, match=r"reward 'correct' needs 'answer'.*there is: .*level"):
             scorer.check([group(level=1).prompt])
-    with Scorer({f"{NAUGHTY}:nothing": 1.0}) as scorer, pytest.raises(UserError, match="no function 'nothing'"):
+    with (
+        Scorer({f"{NAUGHTY}:nothing": 1.0}) as scorer,
+        pytest.raises(UserError, match="no function 'nothing'"),
+    ):
         scorer.check([])
 
 
 def test_names_must_differ() -> None:
     with pytest.raises(UserError, match="2 rewards are called 'length'"):
         Scorer({length: 1.0, f"{NAUGHTY}:length": 1.0})
-    with pytest.raises(UserError, match="no reward"):
+    with pytest.raises(UserError, match="no reward function"):
         Scorer({})
 
 

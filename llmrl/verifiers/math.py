@@ -76,7 +76,9 @@ def _braced(text: str, start: int) -> str | None:
 
 
 def _normalise(answer: str) -> str:
-    answer = _NOISE.sub("", answer.replace("\u2212", "-"))  # U+2212 is the minus sign of typeset text
+    answer = _NOISE.sub(
+        "", answer.replace("{,}", ",").replace("\u2212", "-")
+    )  # U+2212 is the minus sign of typeset text
     answer = re.sub(r"\\[dt]frac", r"\\frac", answer)
     return _THOUSANDS.sub("", answer).rstrip(".")
 

@@ -53,7 +53,10 @@ class RewardPool:
 
     def load(self, spec: str) -> RewardSignature:
         """How the function is to be called. Raises UserError where it cannot be found or loaded."""
-        return RewardSignature(**self._run(spec, None, LOAD_LIMIT_S))
+        try:
+            return RewardSignature(**self._run(spec, None, LOAD_LIMIT_S))
+        except RewardError as error:
+            raise UserError(f"reward {spec} does not load: {error}") from error
 
     def call(self, spec: str, calls: Sequence[Mapping[str, Any]], timeout_s: float) -> list[Any]:
         """The function's result for each set of arguments, as ``llmrl.rewards.evaluate`` gives them.

@@ -46,7 +46,7 @@ def _answer(functions: dict[str, Callable[..., Any]], spec: str, calls: list[Any
         return "ok", list(evaluate(functions[spec], calls))
     except UserError as error:
         return "user error", str(error)
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: the worker is not the reward's to end
         return "error", explain(error)
 
 

@@ -52,6 +52,7 @@ def test_extraction(text: str, answer: str | None) -> None:
         ("0.1", "0.10000000000000000"),
         (r"x + 1", "x+1"),
         (r"12\,000", "12000"),
+        ("12{,}000", "12000"),
         ("Paris", " Paris. "),
     ],
 )
