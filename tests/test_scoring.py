@@ -146,6 +146,16 @@ def test_a_run_that_stops_does_not_wait_for_every_hang() -> None:
     assert time.monotonic() - start < 6.0
 
 
+def test_a_run_that_stops_kills_what_still_runs() -> None:
+    start = time.monotonic()
+    with (
+        Scorer({f"{NAUGHTY}:fail_or_loop": 1.0}, timeout_s=30.0, workers=2) as scorer,
+        pytest.raises(RewardsFailing, match="ValueError"),
+    ):
+        scorer([group("fail"), group("loop")])
+    assert time.monotonic() - start < 10.0
+
+
 def test_a_callable_that_hangs_stops_the_run() -> None:
     release = threading.Event()
 

@@ -21,6 +21,11 @@ def forever(completions):
     return [1.0] * len(completions)
 
 
+def fail_or_loop(completions):
+    fail(completions)
+    return forever(completions)
+
+
 def backtrack(completions):
     """Holds the interpreter's lock for ever."""
     return [1.0 if re.match(r"(a+)+$", "a" * 60 + "b") else 0.0 for _ in completions]
