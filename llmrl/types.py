@@ -104,6 +104,8 @@ class Group:
     steps: tuple[tuple[StepReward, ...], ...] = ()
     """[G] process rewards of each completion; empty when no reward function gives any."""
     failures: tuple[RewardFailure, ...] = ()
+    baseline: float = 0.0
+    """Reward of the greedy completion where the method compares with it (ReMax)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ CISPO         token     cispo      standardised   token_mean           wide clip
 softmax       token     clipped    softmax        sequence_mean        group_temperature
 RLOO          token     reinforce  leave_one_out  sequence_sum         kl k1 in the reward
 REINFORCE     token     reinforce  raw            sequence_sum
+ReMax         token     reinforce  raw            sequence_sum         baseline greedy
 REINFORCE++   token     clipped    raw            token_mean           kl k1 in the returns,
                                                                        normalise batch
 ============  ========  =========  =============  ===================  ===========================
@@ -70,6 +71,8 @@ class GRPO:
     """Completions sampled for each prompt (G)."""
     advantages: str = "standardised"
     """Rewards of a group to advantages: standardised, centred, leave_one_out, softmax, raw."""
+    baseline: Literal["none", "greedy"] = "none"
+    """What each prompt's rewards are compared with beforehand: nothing, or its greedy completion's (ReMax)."""
     normalise: Literal["none", "batch"] = "none"
     """Whether advantages are whitened over all tokens of the batch afterwards."""
     ratio: str = "token"

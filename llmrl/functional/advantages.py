@@ -42,11 +42,11 @@ def group_centred(rewards: Tensor, valid: Tensor) -> Tensor:
 
     Dr. GRPO (Liu et al. 2025, arXiv:2503.20783, section 3.2).
     """
-    # Taken from the best reward of the group, so that equal rewards give exactly 0 and no rounding error.
-    best = rewards.masked_fill(~valid, -torch.inf).amax(-1, keepdim=True)
-    shortfall = masked(rewards - best, valid)
-    mean = shortfall.sum(-1, keepdim=True) / valid.sum(-1, keepdim=True).clamp(min=1)
-    return masked(shortfall - mean, valid)
+    # Relative to one of the group's own rewards, so that equal rewards give exactly 0 and no rounding error.
+    anchor = rewards.gather(-1, valid.int().argmax(-1, keepdim=True))
+    relative = masked(rewards - anchor, valid)
+    mean = relative.sum(-1, keepdim=True) / valid.sum(-1, keepdim=True)
+    return masked(relative - mean, valid)
 
 
 def group_standardised(rewards: Tensor, valid: Tensor, *, eps: float = 1e-4) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-_CACHED_ELEMENTS = 2**17
-"""Logits that one CPU core's cache holds with room for two float32 copies."""
+_CACHED_ELEMENTS = 2**19
+"""Logits that a CPU's cache holds together with two float32 copies of them."""
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class _LogprobsAndEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, tokens: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         normaliser = logits.new_empty(len(logits), 1, dtype=_precise(logits))
-        entropies = torch.empty_like(normaliser)
+        logprobs, entropies = torch.empty_like(normaliser), torch.empty_like(normaliser)
         for rows in _cached_rows(logits):
             top = logits[rows].amax(1, keepdim=True).to(normaliser.dtype) * scale
             below_top = torch.add(-top, logits[rows], alpha=scale)
@@ -85,12 +85,12 @@ class _LogprobsAndEntropy(torch.autograd.Function):
             total = unnormalised.sum(1, keepdim=True)
             log_total = total.log()
             normaliser[rows] = top + log_total
+            logprobs[rows] = below_top.gather(1, tokens[rows, None]) - log_total
             entropies[rows] = log_total - unnormalised.mul_(below_top).sum(1, keepdim=True) / total
-        chosen = logits.gather(1, tokens[:, None]).to(normaliser.dtype) * scale
         ctx.save_for_backward(logits, tokens, normaliser, entropies)
         ctx.scale = scale
         ctx.set_materialize_grads(False)
-        return (chosen - normaliser).squeeze(1), entropies.squeeze(1)
+        return logprobs.squeeze(1), entropies.squeeze(1)
 
     @staticmethod
     @once_differentiable
@@ -118,5 +118,5 @@ def _precise(logits: Tensor) -> torch.dtype:
 def _cached_rows(logits: Tensor) -> Iterator[slice]:
     """All rows in order: on a CPU in blocks that stay in its cache, elsewhere at once."""
     count, size = logits.shape
-    rows = max(1, _CACHED_ELEMENTS // size) if logits.is_cpu else max(1, count)
+    rows = max(1, _CACHED_ELEMENTS // size if logits.is_cpu else count)
     return (slice(start, start + rows) for start in range(0, count, rows))

@@ -61,7 +61,7 @@ def whiten(x: Tensor, mask: Tensor, moments: Moments, *, eps: float = 1e-8) -> T
     count = moments.count.clamp(min=1)
     mean = moments.total / count
     variance = (moments.total_of_squares / count - mean.square()).clamp(min=0)
-    return masked((x - mean) / (variance.sqrt() + eps), mask)
+    return masked((masked(x, mask) - mean) / (variance.sqrt() + eps), mask)
 
 
 class Counts(NamedTuple):

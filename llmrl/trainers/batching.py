@@ -75,10 +75,11 @@ def token_advantages(
     """
     size = len(groups[0].completions)
     rewards = torch.tensor([group.rewards for group in groups], device=mask.device)
-    outcome = rewards - _step_sums(groups).to(mask.device)
+    baselines = torch.tensor([group.baseline for group in groups], device=mask.device)
+    outcome = rewards - baselines[:, None] - _step_sums(groups).to(mask.device)
     if penalty is not None and algorithm.kl_in == "reward":
         outcome = outcome - F.masked_sum(penalty, mask, dim=1).view(-1, size)
-    advantages = algorithm.group_advantages(outcome, ~rewards.isnan()).view(-1, 1) * mask
+    advantages = algorithm.group_advantages(outcome, ~outcome.isnan()).view(-1, 1) * mask
     if any(group.steps for group in groups):
         advantages = advantages + _process_advantages(groups, algorithm, like).to(mask.device) * mask
     if penalty is not None and algorithm.kl_in == "returns":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from llmrl.trainers.evaluate import Evaluator
 from llmrl.trainers.run import Clock, say, show
 from llmrl.trainers.stepper import AccelerateStepper
 from llmrl.trainers.update import UpdateMetrics, in_micro_batches, update
-from llmrl.types import Batch, Completion, Experience, Group, Prompt, TokenInputs
+from llmrl.types import Batch, Completion, Experience, Group, Prompt, SamplingSpec, TokenInputs
 
 
 class LanguageTrainer:
@@ -160,9 +161,18 @@ class LanguageTrainer:
         return self.algorithm.kl_in == "loss"
 
     def _sample(self, prompts: Sequence[Prompt], step: int, clock: Clock) -> list[Group]:
+        seed = f"{self.config.seed}/train/{step}"
+        groups = self._scored(prompts, self.algorithm.group_size, self.sampling.spec, seed, clock)
+        if self.algorithm.baseline == "none":
+            return groups
+        greedy = self._scored(prompts, 1, self.sampling.greedy, seed, clock)
+        return [replace(group, baseline=one.rewards[0]) for group, one in zip(groups, greedy, strict=True)]
+
+    def _scored(
+        self, prompts: Sequence[Prompt], n: int, spec: SamplingSpec, seed: str, clock: Clock
+    ) -> list[Group]:
         with clock("sample"):
-            seed = f"{self.config.seed}/train/{step}"
-            groups = self.sampler.sample(prompts, self.algorithm.group_size, self.sampling.spec, seed)
+            groups = self.sampler.sample(prompts, n, spec, seed)
         with clock("score"):
             return batching.penalise_overlong(self.scorer(groups), self.algorithm, self.sampling.max_tokens)
 

@@ -74,7 +74,7 @@ class SupervisedTrainer:
 
     def batch(self, rows: Sequence[Prompt]) -> Batch:
         """Right-padded rows whose weights make the loss a mean over all completion tokens of the step."""
-        groups = [self._group(row) for row in rows]
+        groups = sorted(map(self._group, rows), key=_length)  # rows of one length share a micro-batch
         inputs = batching.token_inputs(groups, self.policy.device)
         mask = batching.spread(groups, [group.completions[0].mask for group in groups], inputs).bool()
         tokens = distributed.all_sum([float(mask.sum())])[0]
@@ -115,6 +115,10 @@ class SupervisedTrainer:
         size = len(tokens)
         completion = Completion(tokens, [0.0] * size, [True] * size, str(row.answer), "stop", [0] * size)
         return Group(row, self.encode(row), (completion,))
+
+
+def _length(group: Group) -> int:
+    return len(group.prompt_tokens) + len(group.completions[0].tokens)
 
 
 def run_supervised(config: SupervisedConfig, recipe: str) -> dict[str, Any]:

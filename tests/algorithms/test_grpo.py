@@ -107,7 +107,7 @@ def test_every_method_is_its_objective_by_hand(path: Path) -> None:
 
 def test_every_row_of_the_table_has_a_file() -> None:
     assert {p.stem for p in METHODS} == {
-        "cispo", "dapo", "dapo_batch", "dr_grpo", "grpo", "gspo", "reinforce", "reinforce_pp", "rloo", "softmax",
+        "cispo", "dapo", "dapo_batch", "dr_grpo", "grpo", "gspo", "reinforce", "reinforce_pp", "remax", "rloo", "softmax",
     }  # fmt: skip
 
 

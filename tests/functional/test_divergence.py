@@ -209,7 +209,15 @@ def test_banded_takes_band_and_factor():
 
 
 def test_proportional_by_hand():
-    # kl 10% above the target, a tenth of the horizon seen: 1 + 0.1 · 0.1; far off: the error is clipped at ±0.2
-    for kl, expected in ((5.5, 1.01), (4.5, 0.99), (5.0, 1.0), (50.0, 1.02), (0.0, 0.98), (6.1, 1.02), (3.9, 0.98)):
+    # kl 10% above the target, a tenth of the horizon seen: 1 + 0.1 · 0.1; far off: error clipped at ±0.2
+    for kl, expected in (
+        (5.5, 1.01),
+        (4.5, 0.99),
+        (5.0, 1.0),
+        (50.0, 1.02),
+        (0.0, 0.98),
+        (6.1, 1.02),
+        (3.9, 0.98),
+    ):
         got = F.proportional_kl_coef(0.3, kl, target=5.0, samples=64, horizon=640)
         assert got == pytest.approx(0.3 * expected)

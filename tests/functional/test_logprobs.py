@@ -83,7 +83,9 @@ def test_uniform_logits_have_the_entropy_of_the_vocabulary_and_a_shift_changes_n
     logits, tokens = rows()
     logprobs, entropies = F.logprobs_and_entropy(torch.full((1, 7), 5.0), torch.tensor([3]))
     assert_close((logprobs, entropies), (torch.tensor([-math.log(7)]), torch.tensor([math.log(7)])), **EXACT)
-    assert_close(F.logprobs_and_entropy(logits + 100, tokens), F.logprobs_and_entropy(logits, tokens), **EXACT)
+    assert_close(
+        F.logprobs_and_entropy(logits + 100, tokens), F.logprobs_and_entropy(logits, tokens), **EXACT
+    )
 
 
 # logprobs_and_entropy
@@ -303,7 +305,11 @@ def test_chunked_without_rows():
     head = Head()
     for chunk_elements in (1, 100):
         results = F.chunked_logprobs_and_entropy(
-            torch.empty(0, 4), torch.empty(0, dtype=torch.long), head, chunk_elements=chunk_elements, vocab_size=7
+            torch.empty(0, 4),
+            torch.empty(0, dtype=torch.long),
+            head,
+            chunk_elements=chunk_elements,
+            vocab_size=7,
         )
         assert all(r.shape == (0,) for r in results)
 

@@ -71,6 +71,12 @@ def test_outcome_and_process_advantages_are_added() -> None:
     torch.testing.assert_close(found, (torch.tensor([[-1.5], [1.5]]) + process).expand(2, 5), rtol=1e-3, atol=1e-3)
 
 
+def test_remax_compares_with_the_greedy_completion() -> None:
+    group = replace(make_group([2], [[4], [5]], [1.0, 0.25]), baseline=0.5)
+    found = advantages([group], GRPO(advantages="raw", baseline="greedy", surrogate="reinforce", kl_coef=0))
+    torch.testing.assert_close(found[:, 1], torch.tensor([0.5, -0.25]))
+
+
 def test_kl_in_the_reward_is_taken_off_before_the_group_is_compared() -> None:
     group = make_group([2, 3], [[4, 5], [6, 7, 8]], [1.0, 0.0])
     penalty = torch.tensor([[9.0, 9.0, 0.1, 0.2, 9.0], [9.0, 9.0, 0.3, 0.3, 0.3]])  # 9 lies outside the mask
