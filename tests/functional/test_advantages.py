@@ -23,7 +23,7 @@ def strips(rows: int = 3, length: int = 7) -> dict[str, Tensor]:
     """Random strips with an episode that ends inside, a time limit inside, and none."""
     discounts, traces = torch.full((rows, length), 0.9), torch.full((rows, length), 0.8)
     discounts[0, 3] = traces[0, 3] = 0.0  # terminated
-    traces[1, 2] = 0.0  # cut off, with a value beyond
+    traces[1:2, 2] = 0.0  # cut off, with a value beyond
     rewards, values, next_values = torch.randn(3, rows, length)
     return {
         "rewards": rewards,
@@ -71,7 +71,8 @@ def test_returns_in_loops():
 
 
 def test_by_hand():
-    # γ = 1/2: returns 4, 2 + 4/2, 1 + 4/2. δ: 4 − 1, 2 + 1/2 − 2, 1 + 2/2 − 3; λ = 1/2: 3, 0.5 + 3/4, −1 + 1.25/4
+    # γ = 1/2: returns 4, 2 + 4/2, 1 + 4/2. δ: 4 − 1, 2 + 1/2 − 2, 1 + 2/2 − 3.
+    # λ = 1/2: 3, 0.5 + 3/4, −1 + 1.25/4
     rewards, discounts = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0.5, 0.5, 0.0]])
     values, next_values = torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[2.0, 1.0, 99.0]])
     assert_close(F.discounted_returns(rewards, discounts), torch.tensor([[3.0, 4.0, 4.0]]))
@@ -228,6 +229,16 @@ def test_equal_rewards_give_exactly_zero(form, dtype):
     assert (form(rewards, torch.ones(3, 7).bool()) == 0).all()
 
 
+@pytest.mark.parametrize("form", GROUP_FORMS)
+@pytest.mark.parametrize("default", [torch.float32, torch.float64])
+def test_group_forms_keep_the_precision_of_the_rewards(form, default):
+    rewards, valid = torch.randn(2, 3), torch.ones(2, 3).bool()
+    expected = form(rewards, valid)
+    torch.set_default_dtype(default)
+    assert_close(form(rewards, valid), expected, rtol=0, atol=0)
+    assert form(rewards.float(), valid).dtype == torch.float32
+
+
 @pytest.mark.parametrize("form", BASELINED)
 def test_fewer_than_two_valid_rows_give_exactly_zero(form):
     rewards = torch.tensor([[5.0, NAN, NAN], [NAN, NAN, NAN], [NAN, NAN, -2.0]])
@@ -311,8 +322,8 @@ def test_process_per_index_in_loops():
 
 
 def test_process_by_hand():
-    # steps 1, 3 and 2: pooled mean 2, unbiased variance 1. Per index with eps 0: step 0 has 1 and 2, mean 1.5, std
-    # √½; step 1 has 3 and a finished completion's 0, mean 1.5, std 3/√2
+    # steps 1, 3 and 2: pooled mean 2, unbiased variance 1. Per index with eps 0: step 0 has 1 and 2, mean 1.5,
+    # std √½; step 1 has 3 and a finished completion's 0, mean 1.5, std 3/√2
     rewards, valid = torch.tensor([[[1.0, 3.0], [2.0, NAN]]]), torch.tensor([[[True, True], [True, False]]])
     assert_close(F.process_pooled(rewards, valid, eps=0.0), torch.tensor([[[-1.0, 1.0], [0.0, 0.0]]]))
     half = math.sqrt(0.5)

@@ -1,4 +1,4 @@
-"""Importance ratios and policy losses: what they reduce to, where their gradients are, and their values in loops."""
+"""Importance ratios and policy losses: what they reduce to, their gradients, and their values in loops."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_ratios_do_not_see_padding_or_the_order_of_rows(ratio):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("ratio", [F.token_log_ratio, F.sequence_log_ratio])
 def test_on_policy_every_gradient_is_that_of_reinforce(loss, ratio):
-    """−A on each chosen token; with the sequence ratio the row's mean of it, where advantages are the row's."""
+    """−A on each chosen token: with the sequence ratio too, where a row has one advantage."""
     logprobs, _, _ = batch()
     logprobs.requires_grad_()
     advantages = torch.randn(4, 1).expand(4, 5)
@@ -194,9 +194,7 @@ def test_values_in_loops(scale):
     logprobs, log_ratio, advantages = -torch.rand(4, 5), scale * torch.randn(4, 5), torch.randn(4, 5)
 
     def by_loops(formula) -> Tensor:
-        arguments = zip(
-            logprobs.flatten().tolist(), log_ratio.exp().flatten().tolist(), advantages.flatten().tolist()
-        )
+        arguments = torch.stack([logprobs, log_ratio.exp(), advantages], -1).view(20, 3).tolist()
         return torch.tensor([formula(*one) for one in arguments]).view(4, 5)
 
     def clip(r: float) -> float:
@@ -216,7 +214,8 @@ def test_values_in_loops(scale):
 
 
 def test_values_by_hand():
-    # r = 2, A = 1: min(2, 1.3). r = 2, A = −1: min(−2, −1.3). r = 4, A = −1: max(−4, −3). r = 1/2, A = −1: −0.8
+    # r = 2, A = 1: min(2, 1.3). r = 2, A = −1: min(−2, −1.3). r = 4, A = −1: max(−4, −3).
+    # r = 1/2, A = −1: min(−0.5, −0.8)
     log_ratio = torch.tensor([[2.0, 2.0, 4.0, 0.5]]).log()
     advantages, logprobs = torch.tensor([[1.0, -1.0, -1.0, -1.0]]), torch.full((1, 4), -2.0)
     clipped = F.clipped_surrogate(logprobs, log_ratio, advantages, BOUNDS)

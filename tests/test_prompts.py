@@ -1,0 +1,113 @@
+"""Rows to prompts, prompts to ids, and an order that depends on nothing but the seed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from llmrl.errors import UserError
+from llmrl.prompts import DataConfig, PromptStream, fit_prompts, load_prompts, make_encoder
+from llmrl.types import Prompt
+
+
+def write(folder: Path, rows: list[dict[str, object]], name: str = "rows.jsonl") -> DataConfig:
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return DataConfig(name=str(folder / name), heldout=str(folder / name))
+
+
+def test_columns_become_prompt_answer_and_extra(tmp_path: Path) -> None:
+    config = write(tmp_path, [{"id": 7, "prompt": "1+1?", "answer": 2, "level": "easy"}])
+    (prompt,) = load_prompts(config)
+    assert prompt.id == "7"
+    assert prompt.content == ({"role": "user", "content": "1+1?"},)
+    assert prompt.columns == {"answer": "2", "level": "easy"}
+
+
+def test_messages_are_taken_as_they_are_and_a_system_message_goes_before_strings(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "hi"}]
+    config = write(tmp_path, [{"prompt": chat, "answer": "x"}])
+    assert load_prompts(config)[0].content == tuple(chat)
+    config = write(tmp_path, [{"prompt": "hi", "answer": "x"}], "strings.jsonl")
+    with_system = DataConfig(name=config.name, system="be brief")
+    assert [m["role"] for m in load_prompts(with_system)[0].content] == ["system", "user"]  # type: ignore[index]
+    assert load_prompts(DataConfig(name=config.name, chat=False))[0].content == "hi"
+
+
+def test_csv_and_parquet_are_read_too(tmp_path: Path) -> None:
+    import pandas
+
+    frame = pandas.DataFrame({"prompt": ["a", "b"], "answer": ["1", "2"]})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    for name in ("rows.csv", "rows.parquet"):
+        assert [p.answer for p in load_prompts(DataConfig(name=str(tmp_path / name)))] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"question": "q", "answer": "1"}], "no column 'prompt'; it has question, answer"),
+        ([{"prompt": "q"}], "no column 'answer'"),
+        ([{"prompt": "q", "answer": "1"}, {"prompt": "q", "answer": None}], "row 2: no answer"),
+        ([{"prompt": "", "answer": "1"}], "row 1: empty 'prompt'"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, rows: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_prompts(write(tmp_path, rows))
+
+
+def test_missing_empty_and_broken_files_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="data file not found"):
+        load_prompts(DataConfig(name=str(tmp_path / "none.jsonl")))
+    for name, text in (("empty.jsonl", ""), ("broken.jsonl", "{not json")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UserError) as caught:
+            load_prompts(DataConfig(name=str(tmp_path / name)))
+        assert "\n" not in str(caught.value)
+
+
+def test_what_happens_to_long_prompts_is_a_choice(model_dir: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    prompts = [Prompt(str(i), "1" * size) for i, size in enumerate((3, 9, 4))]
+
+    def fit(choice: str, limit: int = 5) -> tuple[list[int], int]:
+        config = DataConfig(chat=False, max_prompt_tokens=limit, on_long_prompt=choice)  # type: ignore[arg-type]
+        encode = make_encoder(tokenizer, config)
+        kept, dropped = fit_prompts(prompts, encode, config)
+        return [len(encode(p)) for p in kept], dropped
+
+    with pytest.raises(UserError, match="1 of 3 prompts are longer"):
+        fit("error")
+    assert fit("drop") == ([3, 4], 1)
+    assert fit("truncate") == ([3, 5, 4], 0)
+    with pytest.raises(UserError, match="every prompt"):
+        fit("drop", 2)
+
+
+def test_truncation_keeps_the_end(model_dir: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    encode = make_encoder(tokenizer, DataConfig(chat=False, max_prompt_tokens=2, on_long_prompt="truncate"))
+    assert tokenizer.decode(encode(Prompt("0", "123"))) == "23"
+
+
+def test_the_stream_visits_every_prompt_once_an_epoch_in_another_order() -> None:
+    prompts = [Prompt(str(i), "x") for i in range(10)]
+    stream = PromptStream(prompts, seed=1)
+    first, second = (sorted(p.id for p in stream.take(10)) for _ in range(2))
+    assert first == second == sorted(p.id for p in prompts)
+    again = PromptStream(prompts, seed=1)
+    whole = [p.id for p in again.take(20)]
+    assert whole[:10] != whole[10:]
+    assert again.epoch == 2.0
+
+
+def test_the_streams_whole_state_is_its_cursor() -> None:
+    prompts = [Prompt(str(i), "x") for i in range(7)]
+    one, other = PromptStream(prompts, seed=1), PromptStream(prompts, seed=1)
+    one.take(5)
+    expected = one.take(9)
+    other.cursor = 5
+    assert other.take(9) == expected
+    assert PromptStream(prompts, seed=2).take(7) != PromptStream(prompts, seed=1).take(7)
