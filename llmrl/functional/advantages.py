@@ -75,7 +75,7 @@ def group_softmax(rewards: Tensor, valid: Tensor, *, group_temperature: float = 
     The temperature multiplies: 0 gives no preference, a large one all weight to the best.
     """
     scores = (rewards * group_temperature).masked_fill(~valid, -torch.inf)
-    return masked(scores.softmax(-1) - 1 / valid.sum(-1, keepdim=True), valid)
+    return group_centred(scores.softmax(-1), valid)
 
 
 def process_pooled(step_rewards: Tensor, step_valid: Tensor, *, eps: float = 1e-4) -> Tensor:

@@ -322,7 +322,7 @@ def test_process_per_index_in_loops():
 
 
 def test_process_by_hand():
-    # steps 1, 3 and 2: pooled mean 2, unbiased variance 1. Per index with eps 0: step 0 has 1 and 2, mean 1.5,
+    # steps 1, 3 and 2: pooled mean 2, unbiased variance 1. Per index, eps 0: step 0 has 1 and 2, mean 1.5,
     # std √½; step 1 has 3 and a finished completion's 0, mean 1.5, std 3/√2
     rewards, valid = torch.tensor([[[1.0, 3.0], [2.0, NAN]]]), torch.tensor([[[True, True], [True, False]]])
     assert_close(F.process_pooled(rewards, valid, eps=0.0), torch.tensor([[[-1.0, 1.0], [0.0, 0.0]]]))
