@@ -16,13 +16,16 @@ _HOMES = {
     "GRPO": "llmrl.algorithms.grpo",
     "Group": "llmrl.types",
     "HFSampler": "llmrl.samplers.hf",
+    "LanguageConfig": "llmrl.trainers.config",
     "LanguageTrainer": "llmrl.trainers.language",
     "Prompt": "llmrl.types",
     "SamplingSpec": "llmrl.types",
     "Scorer": "llmrl.scoring",
+    "load_config": "llmrl.config",
     "load_prompts": "llmrl.prompts",
     "per_sample": "llmrl.rewards",
     "per_step": "llmrl.rewards",
+    "run_language": "llmrl.trainers.build",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])

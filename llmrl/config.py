@@ -22,7 +22,7 @@ from llmrl.errors import UserError
 T = TypeVar("T")
 
 
-def load(cls: type[T], arguments: Sequence[str], *, default_yaml: Path | None = None) -> T:
+def load_config(cls: type[T], arguments: Sequence[str], *, default_yaml: Path | None = None) -> T:
     """The configuration that ``[FILE.yaml …] [--section.field value …]`` describes.
 
     Without a YAML file among the arguments, ``default_yaml`` is read. Raises UserError for an unknown key, a

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import sys
 
-from llmrl.config import load
+from llmrl.config import load_config
 from llmrl.trainers.main import one_line_errors
 from llmrl.trainers.supervised import SupervisedConfig, run_supervised
 
 
 @one_line_errors
 def main() -> None:
-    run_supervised(load(SupervisedConfig, sys.argv[1:]), recipe="sft")
+    run_supervised(load_config(SupervisedConfig, sys.argv[1:]), recipe="sft")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from llmrl.config import build, changed_keys, load
+from llmrl.config import build, changed_keys, load_config
 from llmrl.errors import UserError
 from llmrl.trainers.config import LanguageConfig
 from llmrl.trainers.supervised import SupervisedConfig
@@ -17,14 +17,14 @@ CONFIGS = sorted((ROOT / "recipes" / "configs").rglob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_loads(path: Path) -> None:
     config = SupervisedConfig if path.stem.startswith("sft") else LanguageConfig
-    assert dataclasses.is_dataclass(load(config, [str(path)]))
+    assert dataclasses.is_dataclass(load_config(config, [str(path)]))
 
 
 def test_files_are_laid_over_each_other_and_the_command_line_wins(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("algorithm: {clip_eps: 0.1, group_size: 4}\ntrain: {learning_rate: 1e-4}\n")
     (tmp_path / "b.yaml").write_text("algorithm: {clip_eps: 0.3}\n")
     files = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
-    config = load(LanguageConfig, [*files, "--algorithm.group-size", "6", "--train.seed", "3"])
+    config = load_config(LanguageConfig, [*files, "--algorithm.group-size", "6", "--train.seed", "3"])
     assert (config.algorithm.clip_eps, config.algorithm.group_size) == (0.3, 6)
     assert (config.train.learning_rate, config.train.seed) == (1e-4, 3)
 
@@ -49,14 +49,14 @@ def test_files_are_laid_over_each_other_and_the_command_line_wins(tmp_path: Path
 def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(UserError) as caught:
-        load(LanguageConfig, [str(tmp_path / "c.yaml")])
+        load_config(LanguageConfig, [str(tmp_path / "c.yaml")])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_option_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        load(LanguageConfig, ["--algorithm.clip-epz", "0.1"])
+        load_config(LanguageConfig, ["--algorithm.clip-epz", "0.1"])
     assert caught.value.code == 2
     captured = capsys.readouterr()
     assert "--algorithm.clip-eps" in captured.out + captured.err
@@ -64,7 +64,7 @@ def test_an_unknown_option_names_the_nearest(capsys: pytest.CaptureFixture[str])
 
 def test_help_shows_the_fields_docstrings(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        load(LanguageConfig, ["--help"])
+        load_config(LanguageConfig, ["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "Completions sampled for each prompt (G)" in text
 
@@ -89,7 +89,7 @@ def test_changed_keys_are_named() -> None:
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UserError, match=r"config file not found: nothing\.yaml"):
-        load(LanguageConfig, ["nothing.yaml"])
+        load_config(LanguageConfig, ["nothing.yaml"])
 
 
 def test_none_and_numbers_keep_their_meaning() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,31 @@ from llmrl.trainers.language import LanguageTrainer, token_ends
 from llmrl.trainers.loop import Loop
 from llmrl.trainers.run import RunFolder, default_output_dir, say
 from llmrl.trainers.stepper import AccelerateStepper, make_accelerator
-from llmrl.verifiers.dispatch import name_of
+from llmrl.verifiers.dispatch import RewardFunction, name_of
 
 
-def run_language(config: LanguageConfig, recipe: str) -> dict[str, Any]:
-    """Train as configured, or say that it is done; returns the summary."""
+def run_language(
+    config: LanguageConfig, recipe: str, rewards: Mapping[RewardFunction, float] | None = None
+) -> dict[str, Any]:
+    """Train as configured, or say that it is done; returns the summary.
+
+    ``rewards`` takes the place of ``config.rewards.functions`` and may hold callables.
+    """
     accelerator = make_accelerator()
+    functions = dict(config.rewards.functions if rewards is None else rewards)
+    record = asdict(config)
+    record["rewards"]["functions"] = {f if isinstance(f, str) else name_of(f): w for f, w in functions.items()}
     run = RunFolder(Path(config.train.output_dir or default_output_dir(recipe)))
     if run.finished and config.train.resume == "auto":
         say(f"{run.path} is already finished; its result is in {run.path / 'final'}")
         return checkpoint.read_json(run.summary)
-    run.check(asdict(config), resume=config.train.resume == "auto")
+    run.check(record, resume=config.train.resume == "auto")
     prompts, heldout = load_prompts(config.data), load_prompts(config.data, heldout=True)
-    rewards = config.rewards
     with Scorer(
-        rewards.functions,
-        timeout_s=rewards.timeout_s,
-        max_failure_share=rewards.max_failure_share,
-        workers=rewards.workers,
+        functions,
+        timeout_s=config.rewards.timeout_s,
+        max_failure_share=config.rewards.max_failure_share,
+        workers=config.rewards.workers,
         token_ends=lambda completion: token_ends(policy.tokenizer, completion),
     ) as scorer:
         scorer.check(prompts)
@@ -58,11 +66,11 @@ def run_language(config: LanguageConfig, recipe: str) -> dict[str, Any]:
             algorithm=config.algorithm,
             sampling=config.sampling,
             train=config.train,
-            accuracy=rewards.accuracy or name_of(next(iter(rewards.functions))),
+            accuracy=config.rewards.accuracy or name_of(next(iter(functions))),
             completions=run.completions,
         )
         say(_greeting(config, policy, len(prompts)))
-        return Loop(trainer, run, config.train, asdict(config))()
+        return Loop(trainer, run, config.train, record)()
 
 
 def _greeting(config: LanguageConfig, policy: CausalPolicy, prompts: int) -> str:
