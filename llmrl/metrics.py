@@ -98,4 +98,3 @@ class JsonLines:
         if self.path.exists():
             with self.path.open("r+b") as file:
                 file.truncate(size)
-

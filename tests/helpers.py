@@ -11,7 +11,9 @@ from llmrl.policies.causal_lm import CausalPolicy, ModelConfig
 from llmrl.types import Completion, Group, Prompt
 
 
-def make_policy(folder: Path, *, lora_rank: int = 4, seed: int = 0, noise: float = 0.1, **options: object) -> CausalPolicy:
+def make_policy(
+    folder: Path, *, lora_rank: int = 4, seed: int = 0, noise: float = 0.1, **options: object
+) -> CausalPolicy:
     """A policy of the folder's model whose trained weights are moved off the base, so that LoRA is not a no-op."""
     policy = CausalPolicy.from_pretrained(ModelConfig(name=str(folder), lora_rank=lora_rank, **options), seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
@@ -27,7 +29,11 @@ def make_prompts(*texts: str) -> list[Prompt]:
 
 
 def make_group(
-    prompt: Sequence[int], completions: Sequence[Sequence[int]], rewards: Sequence[float], *, cut: Sequence[int] = ()
+    prompt: Sequence[int],
+    completions: Sequence[Sequence[int]],
+    rewards: Sequence[float],
+    *,
+    cut: Sequence[int] = (),
 ) -> Group:
     """A scored group of given tokens; ``cut`` names the samples that reached max_tokens."""
     made = tuple(

@@ -207,9 +207,7 @@ class GRPO:
 
 
 def _banded(algorithm: GRPO, kl_coef: float, kl: float, samples: int) -> float:
-    return F.banded_kl_coef(
-        kl_coef, kl, target=algorithm.kl_target, band=algorithm.kl_band, factor=algorithm.kl_factor
-    )
+    return F.banded_kl_coef(kl_coef, kl, target=algorithm.kl_target, band=algorithm.kl_band, factor=algorithm.kl_factor)
 
 
 def _proportional(algorithm: GRPO, kl_coef: float, kl: float, samples: int) -> float:

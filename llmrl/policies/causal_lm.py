@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.cache_utils import DynamicCache
@@ -122,7 +122,7 @@ class CausalPolicy(nn.Module):
     def project(self, hidden: Tensor) -> Tensor:
         """The head with the model's own scaling and soft-capping: ``[N, D]`` to logits ``[N, V]``."""
         config = self.causal_lm.config.get_text_config()
-        logits = self.causal_lm.get_output_embeddings()(hidden)
+        logits = cast(nn.Module, self.causal_lm.get_output_embeddings())(hidden)
         logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
         cap = getattr(config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
@@ -220,17 +220,18 @@ class CausalPolicy(nn.Module):
         try:
             for layer, base in zip(layers, bases, strict=True):
                 with torch.no_grad():
-                    base.weight.data = base.weight + layer.get_delta_weight(ADAPTER).to(base.weight.dtype)
+                    delta = cast(Linear, layer).get_delta_weight(ADAPTER)
+                    base.weight.data = base.weight + delta.to(base.weight.dtype)
                 layer.forward = base.forward  # not through peft's: its bookkeeping costs as much as the product
             yield
         finally:
             for layer, base, original in zip(layers, bases, originals, strict=True):
                 base.weight.data = original
-                layer.__dict__.pop("forward", None)
+                vars(layer).pop("forward", None)
 
     def save(self, folder: Path) -> None:
         """The adapter (LoRA) or the whole model, with its tokenizer, as transformers and peft load them."""
-        self.model.save_pretrained(folder, safe_serialization=True)
+        self.model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(folder)
 
 
@@ -319,4 +320,3 @@ def _looks_local(name: str) -> bool:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-

@@ -7,7 +7,7 @@ the batch; LoRA is folded into the weights while it samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -73,6 +73,8 @@ class HFSampler:
 class _ReservedLayer(DynamicLayer):
     """Keys and values in room reserved once, so that each new token is written in place and nothing is copied."""
 
+    keys: Tensor
+    values: Tensor
     length = 0
 
     def get_seq_length(self) -> int:
@@ -148,12 +150,13 @@ def _cache(policy: CausalPolicy) -> Cache:
 
 def _spread(cache: Cache, n: int, room: int) -> None:
     for layer in cache.layers:
-        layer.spread(n, room) if isinstance(layer, _ReservedLayer) else layer.batch_repeat_interleave(n)
+        if isinstance(layer, _ReservedLayer):
+            layer.spread(n, room)
+        else:
+            cast(DynamicLayer, layer).batch_repeat_interleave(n)
 
 
-def _generate(
-    policy: CausalPolicy, prompts: list[list[int]], n: int, spec: SamplingSpec, noise: Tensor
-) -> list[Drawn]:
+def _generate(policy: CausalPolicy, prompts: list[list[int]], n: int, spec: SamplingSpec, noise: Tensor) -> list[Drawn]:
     """``n`` completions of each prompt, prompt by prompt: ids, log-probs, and whether an end token came."""
     rows, stop = len(prompts) * n, torch.tensor(policy.stop_ids)
     tokens = torch.zeros(rows, spec.max_tokens, dtype=torch.long)

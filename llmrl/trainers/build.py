@@ -30,7 +30,7 @@ def run_language(
     ``rewards`` takes the place of ``config.rewards.functions`` and may hold callables.
     """
     accelerator = make_accelerator()
-    functions = dict(config.rewards.functions if rewards is None else rewards)
+    functions: dict[RewardFunction, float] = {**config.rewards.functions} if rewards is None else {**rewards}
     record = asdict(config)
     record["rewards"]["functions"] = {f if isinstance(f, str) else name_of(f): w for f, w in functions.items()}
     run = RunFolder(Path(config.train.output_dir or default_output_dir(recipe)))

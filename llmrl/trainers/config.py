@@ -96,7 +96,9 @@ class TrainConfig(OptimConfig):
         if self.steps < 1 or self.prompts_per_step < 1 or self.keep_last < 1 or self.eval_problems < 1:
             raise ValueError("steps, prompts_per_step, keep_last and eval_problems must be at least 1")
         if self.prompts_per_step % self.minibatches:
-            raise ValueError(f"prompts_per_step {self.prompts_per_step} is not a multiple of minibatches {self.minibatches}")
+            raise ValueError(
+                f"prompts_per_step {self.prompts_per_step} is not a multiple of minibatches {self.minibatches}"
+            )
         if self.resume == "auto" and self.output_dir is None:
             raise ValueError("resume auto needs output_dir: the folder of the run to continue")
 

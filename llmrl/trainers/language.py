@@ -124,7 +124,11 @@ class LanguageTrainer:
         )
         group_id = batching.group_ids(groups).to(mask.device)
         minibatches = batching.minibatches(
-            Batch(inputs, experience), group_id, self.algorithm, self.config.minibatches, self.sampling.max_tokens
+            Batch(inputs, experience),
+            group_id,
+            self.algorithm,
+            self.config.minibatches,
+            self.sampling.max_tokens,
         )
         if not self.algorithm.needs_every_row:
             minibatches, idle = batching.drop_idle(minibatches)
@@ -168,9 +172,7 @@ class LanguageTrainer:
         greedy = self._scored(prompts, 1, self.sampling.greedy, seed, clock)
         return [replace(group, baseline=one.rewards[0]) for group, one in zip(groups, greedy, strict=True)]
 
-    def _scored(
-        self, prompts: Sequence[Prompt], n: int, spec: SamplingSpec, seed: str, clock: Clock
-    ) -> list[Group]:
+    def _scored(self, prompts: Sequence[Prompt], n: int, spec: SamplingSpec, seed: str, clock: Clock) -> list[Group]:
         with clock("sample"):
             groups = self.sampler.sample(prompts, n, spec, seed)
         with clock("score"):

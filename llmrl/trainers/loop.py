@@ -126,10 +126,7 @@ class Loop:
     def _stop(self, interrupts: Interrupts, progress: Progress) -> None:
         progress.close()
         self._save()
-        say(
-            f"saved step {self.state.step}; continue with "
-            f"--train.resume auto --train.output-dir {self.run.path}"
-        )
+        say(f"saved step {self.state.step}; continue with --train.resume auto --train.output-dir {self.run.path}")
         raise Interrupted(interrupts.received or 15)
 
     def _finish(self) -> dict[str, Any]:

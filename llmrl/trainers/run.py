@@ -38,7 +38,7 @@ SHOWN = (
 
 
 class RunFolder:
-    """``config.yaml``, ``metrics.jsonl``, ``completions.jsonl``, ``checkpoints/``, ``best/``, ``final/``, ``summary.json``."""
+    """Where a run's configuration, logs, checkpoints, models and summary lie."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -114,7 +114,10 @@ class Clock:
 
     def result(self) -> dict[str, float]:
         """``step_time`` and ``time/<part>``."""
-        return {"step_time": time.perf_counter() - self.start, **{f"time/{k}": v for k, v in self.parts.items()}}
+        return {
+            "step_time": time.perf_counter() - self.start,
+            **{f"time/{k}": v for k, v in self.parts.items()},
+        }
 
 
 class Interrupts:

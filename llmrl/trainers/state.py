@@ -39,9 +39,7 @@ def save(
         torch.save(content, folder / FILE)
 
 
-def load(
-    folder: Path, policy: CausalPolicy, stepper: AccelerateStepper
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def load(folder: Path, policy: CausalPolicy, stepper: AccelerateStepper) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Restore weights, optimizer, schedule and this rank's generators; returns ``own`` and the reference."""
     content = torch.load(folder / FILE, map_location=policy.device, weights_only=True)
     trained = policy.trainable()

@@ -46,7 +46,7 @@ class AccelerateStepper:
     @property
     def learning_rate(self) -> float:
         """The rate of the next step."""
-        return self.schedule.get_last_lr()[0]
+        return float(self.schedule.get_last_lr()[0])
 
     def forward(self, inputs: TokenInputs) -> PolicyOutput:
         """The policy's output through whatever wraps it."""

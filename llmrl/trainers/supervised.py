@@ -59,7 +59,11 @@ class SupervisedTrainer:
             rows = distributed.share(self.stream.take(self.config.prompts_per_step))
             batch = self.batch(rows)
             update(
-                [batch], self.algorithm.loss, self.stepper, totals, micro_batch_tokens=self.config.micro_batch_tokens
+                [batch],
+                self.algorithm.loss,
+                self.stepper,
+                totals,
+                micro_batch_tokens=self.config.micro_batch_tokens,
             )
             metrics = totals.result()
         tokens = distributed.all_sum([float(batch.inputs.attention_mask.sum())])[0]
@@ -111,7 +115,7 @@ class SupervisedTrainer:
 
     def _group(self, row: Prompt) -> Group:
         tokenizer = self.policy.tokenizer
-        tokens = tokenizer.encode(row.answer, add_special_tokens=False) + [tokenizer.eos_token_id]
+        tokens = [*tokenizer.encode(row.answer, add_special_tokens=False), tokenizer.eos_token_id]
         size = len(tokens)
         completion = Completion(tokens, [0.0] * size, [True] * size, str(row.answer), "stop", [0] * size)
         return Group(row, self.encode(row), (completion,))

@@ -80,10 +80,10 @@ def by_hand(algorithm: GRPO) -> Tensor:
             ratio = torch.tensor(sum(gap) / n if algorithm.ratio == "sequence" else gap[t]).double().exp()
             clipped = ratio.clamp(1 - algorithm.clip_eps, high)
             term = {
-                "clipped": lambda: -torch.minimum(ratio * a, clipped * a),
-                "reinforce": lambda: torch.tensor(-a * lp).double(),
-                "cispo": lambda: -clipped * a * lp,
-            }[algorithm.surrogate]()
+                "clipped": -torch.minimum(ratio * a, clipped * a),
+                "reinforce": torch.tensor(-a * lp).double(),
+                "cispo": -clipped * a * lp,
+            }[algorithm.surrogate]
             if algorithm.needs_reference and algorithm.kl_in == "loss":
                 x = float(experience.ref_logprobs[i, t]) - lp
                 term = term + algorithm.kl_coef * (torch.tensor(x).double().exp() - 1 - x)
@@ -122,7 +122,7 @@ def test_dapo_with_equal_bounds_and_equal_lengths_is_grpo_without_kl() -> None:
 
 
 def test_dr_grpo_weights_with_full_length_completions_are_grpos() -> None:
-    output, experience, _ = sample(length=7)
+    _, experience, _ = sample(length=7)
     full = replace(experience, mask=torch.ones_like(experience.mask))
     torch.testing.assert_close(
         weighted(method("dr_grpo"), full).weights, weighted(method("grpo"), full).weights, rtol=1e-12, atol=0

@@ -110,7 +110,11 @@ def test_noise_is_keyed_by_everything_that_names_a_completion() -> None:
     one = uniforms("seed", "prompt", 0, 8)
     assert np.array_equal(one, uniforms("seed", "prompt", 0, 8))
     assert np.array_equal(one[:4], uniforms("seed", "prompt", 0, 4))
-    for other in (uniforms("other", "prompt", 0, 8), uniforms("seed", "q", 0, 8), uniforms("seed", "prompt", 1, 8)):
+    for other in (
+        uniforms("other", "prompt", 0, 8),
+        uniforms("seed", "q", 0, 8),
+        uniforms("seed", "prompt", 1, 8),
+    ):
         assert not np.array_equal(one, other)
     assert ((one >= 0) & (one < 1)).all()
 

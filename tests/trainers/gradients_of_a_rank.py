@@ -33,7 +33,10 @@ class Recording(AccelerateStepper):
     """Keeps each optimizer step's gradient."""
 
     def step(self) -> float:
-        self.gradients = [*getattr(self, "gradients", []), torch.cat([p.grad.flatten() for p in self.parameters])]
+        self.gradients = [
+            *getattr(self, "gradients", []),
+            torch.cat([p.grad.flatten() for p in self.parameters]),
+        ]
         return super().step()
 
 

@@ -55,9 +55,7 @@ def test_process_rewards_per_step_index_count_a_finished_trajectory_as_zero() ->
     second = torch.tensor([1.0, 0.0])  # the second completion has ended
     good, bad = ((value - first.mean()) / (first.std() + 1e-4) for value in (1.0, 0.0))
     late = (1.0 - second.mean()) / (second.std() + 1e-4)
-    expected = torch.stack(
-        [torch.stack([good + late, good + late, late, late, late]), torch.stack([bad] * 5)]
-    )
+    expected = torch.stack([torch.stack([good + late, good + late, late, late, late]), torch.stack([bad] * 5)])
     found = advantages([group], GRPO(kl_coef=0, process="per_index"))[:, 2:]
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 

@@ -11,7 +11,16 @@ from conftest import ROOT
 from test_recipe import command, data, rows  # noqa: F401
 
 SCRIPT = Path(__file__).with_name("gradients_of_a_rank.py")
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
+LAUNCH = [
+    sys.executable,
+    "-m",
+    "accelerate.commands.launch",
+    "--cpu",
+    "--num_machines",
+    "1",
+    "--mixed_precision",
+    "no",
+]
 
 
 def launch(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +48,14 @@ def test_a_run_of_two_processes_is_the_run_of_one(model_dir: Path, data: Path, t
     for processes in (1, 2):
         launch(processes, *command(model_dir, data, tmp_path / str(processes)))
     one, two = rows(tmp_path / "1"), rows(tmp_path / "2")
-    first = [sorted((r["prompt_id"], r["sample"], r["completion"]) for r in rows(tmp_path / str(n), "completions") if r["step"] == 1) for n in (1, 2)]
+    first = [
+        sorted(
+            (r["prompt_id"], r["sample"], r["completion"])
+            for r in rows(tmp_path / str(n), "completions")
+            if r["step"] == 1
+        )
+        for n in (1, 2)
+    ]
     assert first[0] == first[1]
     for a, b in zip(one, two, strict=True):
         for name in ("reward", "num_tokens", "completions/mean_length", "kl", "loss", "grad_norm"):

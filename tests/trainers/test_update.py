@@ -64,7 +64,9 @@ def make_batch(groups: list[Group], algorithm: GRPO, *, minibatches: int = 1, ma
     )
 
 
-def run(folder: Path, batches: list[Batch], algorithm: GRPO, *, tokens: int = 10_000, rate: float = 0.0) -> PlainStepper:
+def run(
+    folder: Path, batches: list[Batch], algorithm: GRPO, *, tokens: int = 10_000, rate: float = 0.0
+) -> PlainStepper:
     policy = make_policy(folder).double()
     stepper = PlainStepper(policy, rate)
     update(
@@ -91,7 +93,13 @@ ROWS = [
     GRPO(weights="token_mean", kl_coef=0),
     GRPO(ratio="sequence", kl_coef=0),
     GRPO(surrogate="cispo", weights="token_mean", kl_coef=0),
-    GRPO(surrogate="reinforce", advantages="leave_one_out", weights="sequence_sum", kl_coef=0, entropy_coef=0.01),
+    GRPO(
+        surrogate="reinforce",
+        advantages="leave_one_out",
+        weights="sequence_sum",
+        kl_coef=0,
+        entropy_coef=0.01,
+    ),
 ]
 
 
