@@ -97,8 +97,7 @@ class RewardSignature:
         batch: dict[str, Any] = {name: [row.columns.get(name) for row in rows] for name in names}
         batch["prompts"] = [row.prompt for row in rows]
         batch["completions"] = [
-            row.text if isinstance(row.prompt, str) else [{"role": "assistant", "content": row.text}]
-            for row in rows
+            row.text if isinstance(row.prompt, str) else [{"role": "assistant", "content": row.text}] for row in rows
         ]
         batch["completion_ids"] = [row.tokens for row in rows]
         return batch

@@ -145,9 +145,7 @@ class Scorer:
         failed = any(isinstance(outcome, RewardError) for outcome in outcomes.values())
         return math.fsum(terms) if terms and not failed else math.nan
 
-    def _steps(
-        self, group: Group, outcomes: Mapping[str, Sequence[Outcome]]
-    ) -> tuple[tuple[StepReward, ...], ...]:
+    def _steps(self, group: Group, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[tuple[StepReward, ...], ...]:
         """Each completion's weighted process rewards, at the token that completes the step."""
         process = [reward for reward in self._rewards if reward.signature.form == "step"]
         if not process or self._token_ends is None:

@@ -58,7 +58,7 @@ def train_step(model: Any, reference: Any, optimizer: torch.optim.Optimizer, row
             per_token = F.clipped_surrogate(lp, log_ratio, advantage, CLIP) + KL_COEF * F.kl_k3(lp, ref)
             loss = per_token.mean() / (len(rows) * len(completions))
             loss.backward()
-            total += float(loss)
+            total += loss.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()

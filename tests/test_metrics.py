@@ -4,7 +4,10 @@ from helpers import make_group
 
 from llmrl.metrics import completion_metrics, completion_rows, first_batch_warnings, token_count
 
-GROUPS = [make_group([2, 3], [[4, 5, 6], [7]], [1.0, float("nan")], cut=[0]), make_group([2], [[4], [5, 6]], [0, 1])]
+GROUPS = [
+    make_group([2, 3], [[4, 5, 6], [7]], [1.0, float("nan")], cut=[0]),
+    make_group([2], [[4], [5, 6]], [0, 1]),
+]
 
 
 def test_lengths_are_counted_in_tokens() -> None:

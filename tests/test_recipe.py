@@ -22,8 +22,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for name, first in (("train", 0), ("heldout", 100)):
         rows = [
-            {"id": f"{name}-{i}", "prompt": f"{i}+{i % 7}=", "answer": str(i + i % 7)}
-            for i in range(first, first + 24)
+            {"id": f"{name}-{i}", "prompt": f"{i}+{i % 7}=", "answer": str(i + i % 7)} for i in range(first, first + 24)
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "reward.py").write_text(
@@ -104,9 +103,7 @@ def test_what_a_run_leaves(whole: Path) -> None:
     assert sorted(p.name for p in (whole / "checkpoints").iterdir()) == ["step-000004", "step-000006"]
 
 
-def test_a_finished_run_says_so_and_a_started_one_is_not_overwritten(
-    whole: Path, model_dir: Path, data: Path
-) -> None:
+def test_a_finished_run_says_so_and_a_started_one_is_not_overwritten(whole: Path, model_dir: Path, data: Path) -> None:
     again = run(command(model_dir, data, whole, "--train.resume", "auto"))
     assert "already finished" in again.stdout
     refused = run(command(model_dir, data, whole), check=False)
@@ -153,9 +150,7 @@ def kill_and_resume(arguments: list[str], out: Path, ready: Any) -> None:
     run(arguments)
 
 
-def test_kill_9_and_resume_is_the_uninterrupted_run(
-    whole: Path, model_dir: Path, data: Path, tmp_path: Path
-) -> None:
+def test_kill_9_and_resume_is_the_uninterrupted_run(whole: Path, model_dir: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     arguments = command(model_dir, data, out, "--train.resume", "auto")
     kill_and_resume(arguments, out, lambda: (out / "metrics.jsonl").exists() and len(rows(out)) >= 3)

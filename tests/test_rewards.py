@@ -201,9 +201,7 @@ def test_names_that_are_no_functions(tmp_path) -> None:
 
 def shipped(spec: str, text: str, **columns):
     """What a function of the rewards folder, loaded by path, says of one completion."""
-    [outcome] = score(
-        load_function(f"{SHIPPED}/{spec}"), [RewardRow("", text, list(range(len(text))), columns)]
-    )
+    [outcome] = score(load_function(f"{SHIPPED}/{spec}"), [RewardRow("", text, list(range(len(text))), columns)])
     return outcome
 
 

@@ -84,9 +84,7 @@ def kl_gaussian(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: Te
     return (log_std_q - log_std_p + (variance_ratio + distance - 1) / 2).sum(-1)
 
 
-def banded_kl_coef(
-    kl_coef: float, kl: float, *, target: float, band: float = 1.5, factor: float = 2.0
-) -> float:
+def banded_kl_coef(kl_coef: float, kl: float, *, target: float, band: float = 1.5, factor: float = 2.0) -> float:
     """The next coefficient: divided by ``factor`` if kl < target/band, times it if kl > target·band.
 
     Schulman et al. 2017, arXiv:1707.06347, section 4, with band 1.5 and factor 2.
@@ -96,9 +94,7 @@ def banded_kl_coef(
     return kl_coef * factor if kl > target * band else kl_coef
 
 
-def proportional_kl_coef(
-    kl_coef: float, kl: float, *, target: float, samples: float, horizon: float
-) -> float:
+def proportional_kl_coef(kl_coef: float, kl: float, *, target: float, samples: float, horizon: float) -> float:
     """The next coefficient: kl_coef · (1 + e · samples/horizon), e = clip((kl − target) / target, −0.2, 0.2).
 
     Ziegler et al. 2019, arXiv:1909.08593, section 2.2, where samples/horizon is the constant K_β = 0.1.

@@ -30,9 +30,7 @@ def entropy(logits: Tensor) -> Tensor:
     return -(logp.exp() * logp).sum(-1)
 
 
-def logprobs_and_entropy(
-    logits: Tensor, tokens: Tensor, *, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
+def logprobs_and_entropy(logits: Tensor, tokens: Tensor, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """log p(token) and H of p = softmax(logits / temperature); [N, V] and [N] to [N] and [N].
 
     Equal to the plain forms in value and gradient, in one pass: nothing of size [N, V] is kept but the logits

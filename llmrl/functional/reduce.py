@@ -58,9 +58,8 @@ def whiten(x: Tensor, mask: Tensor, moments: Moments, *, eps: float = 1e-8) -> T
     σ² = Σx²/n − μ² is the biased variance (ddof 0): the moments are the whole population of the optimizer
     step.
     """
-    count = moments.count.clamp(min=1)
-    mean = moments.total / count
-    variance = (moments.total_of_squares / count - mean.square()).clamp(min=0)
+    mean = moments.total / moments.count
+    variance = (moments.total_of_squares / moments.count - mean.square()).clamp(min=0)
     return masked((masked(x, mask) - mean) / (variance.sqrt() + eps), mask)
 
 

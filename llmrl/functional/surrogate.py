@@ -88,9 +88,7 @@ def cispo(logprobs: Tensor, log_ratio: Tensor, advantages: Tensor, bounds: Bound
     return -_clip(log_ratio.exp(), bounds).detach() * advantages * logprobs
 
 
-def clip_fractions(
-    log_ratio: Tensor, advantages: Tensor, mask: Tensor, bounds: Bounds
-) -> tuple[Tensor, Tensor]:
+def clip_fractions(log_ratio: Tensor, advantages: Tensor, mask: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
     """Where the clip takes the gradient away: (r < 1 − clip_eps and A < 0, r > 1 + clip_eps_high and A > 0).
 
     All [B, T], both outputs bool and False off the mask; their means over the mask are the fractions.

@@ -38,9 +38,7 @@ class Dispatcher:
         described = self._pool.load(function) if isinstance(function, str) else signature(function)
         return Reward(name_of(function), function, described)
 
-    def outcomes(
-        self, reward: Reward, groups: Sequence[Sequence[RewardRow]]
-    ) -> Generator[tuple[int, Outcome]]:
+    def outcomes(self, reward: Reward, groups: Sequence[Sequence[RewardRow]]) -> Generator[tuple[int, Outcome]]:
         """The outcome on each row, by its position among the rows of all groups, as they come.
 
         A batch that fails is called again row by row, which shows whose fault it was. Raises RewardHang.

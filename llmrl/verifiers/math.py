@@ -16,9 +16,7 @@ LONGEST_NUMBER = 1_000
 _BOXED = re.compile(r"\\boxed\s*\{")
 _HASHES = re.compile(r"####[ \t]*(.+)")
 _STATED = re.compile(r"answer is:?[ \t]*(.+?)(?:\.(?!\d)|$)", re.IGNORECASE | re.MULTILINE)
-_NUMBER = re.compile(
-    r"(?:(?<![\w)}])-)?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d*\.?\d+)(?:\.\d+)?(?:/\d+)?", re.ASCII
-)
+_NUMBER = re.compile(r"(?:(?<![\w)}])-)?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d*\.?\d+)(?:\.\d+)?(?:/\d+)?", re.ASCII)
 _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)", re.ASCII)
 _RATIO = re.compile(r"([+-]?)(?:\\frac\{([+-]?\d+)\}\{(\d+)\}|(\d+)/(\d+))", re.ASCII)
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))", re.ASCII)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +19,6 @@ def resident(field: str) -> float:
 
 def run_ours(shape: Shape, model: str, steps: int) -> dict[str, Any]:
     """Seconds and tokens of each step of llmrl, its configuration, and the memory that it started from."""
-    import transformers.models.qwen2.modeling_qwen2
     from llmrl.algorithms.grpo import GRPO
     from llmrl.metrics import JsonLines
     from llmrl.policies.causal_lm import CausalPolicy, ModelConfig

@@ -209,6 +209,14 @@ def test_permuting_a_group_or_the_groups_permutes_the_advantages(form):
     assert_close(form(rewards[across], valid[across]), whole[across], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("form", GROUP_FORMS)
+def test_groups_may_have_any_leading_shape(form):
+    rewards, valid = torch.randn(2, 3, 4), torch.rand(2, 3, 4) < 0.7
+    expected = torch.stack([form(rewards[i], valid[i]) for i in range(2)])
+    assert_close(form(rewards, valid), expected, rtol=0, atol=0)
+    assert_close(form(rewards[0, 0], valid[0, 0]), expected[0, 0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("form", BASELINED)
 def test_a_shift_of_all_rewards_changes_nothing(form):
     rewards, valid = torch.randn(4, 6), torch.ones(4, 6).bool()

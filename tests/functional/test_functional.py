@@ -39,9 +39,5 @@ def test_it_imports_torch_and_itself_only():
 
 def test_it_never_synchronises_with_the_host():
     for name, tree in trees().items():
-        called = {
-            n.func.attr
-            for n in ast.walk(tree)
-            if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
-        }
+        called = {n.func.attr for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
         assert not called & {"item", "tolist", "cpu", "numpy"}, name

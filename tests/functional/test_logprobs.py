@@ -83,9 +83,7 @@ def test_uniform_logits_have_the_entropy_of_the_vocabulary_and_a_shift_changes_n
     logits, tokens = rows()
     logprobs, entropies = F.logprobs_and_entropy(torch.full((1, 7), 5.0), torch.tensor([3]))
     assert_close((logprobs, entropies), (torch.tensor([-math.log(7)]), torch.tensor([math.log(7)])), **EXACT)
-    assert_close(
-        F.logprobs_and_entropy(logits + 100, tokens), F.logprobs_and_entropy(logits, tokens), **EXACT
-    )
+    assert_close(F.logprobs_and_entropy(logits + 100, tokens), F.logprobs_and_entropy(logits, tokens), **EXACT)
 
 
 # logprobs_and_entropy
@@ -159,10 +157,11 @@ def test_a_confident_bfloat16_token_keeps_its_small_gradient():
     assert_close(grad[0, 0].item(), 2 / (math.exp(8) + 2), rtol=2**-8, atol=0)
 
 
-def test_large_logits_neither_overflow_nor_lose_the_small_probabilities():
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_large_logits_neither_overflow_nor_lose_the_small_probabilities(temperature):
     logits = torch.tensor([[500.0, 0.0, -500.0]], dtype=torch.float32).expand(3, 3)
-    logprobs, entropies = F.logprobs_and_entropy(logits, torch.arange(3))
-    assert_close(logprobs, torch.tensor([0.0, -500.0, -1000.0], dtype=torch.float32))
+    logprobs, entropies = F.logprobs_and_entropy(logits, torch.arange(3), temperature=temperature)
+    assert_close(logprobs, torch.tensor([0.0, -500.0, -1000.0], dtype=torch.float32) / temperature)
     assert_close(entropies, torch.zeros(3, dtype=torch.float32))
 
 
@@ -318,4 +317,3 @@ def test_defaults():
     defaults = inspect.signature(F.chunked_logprobs_and_entropy).parameters
     assert defaults["chunk_elements"].default == 8_388_608
     assert defaults["temperature"].default == 1
-    assert module._CACHED_ELEMENTS == 524_288

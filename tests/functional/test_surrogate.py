@@ -37,9 +37,7 @@ def slope(loss, log_ratio: float, advantage: float) -> float:
 def test_token_log_ratio_is_the_difference_on_the_mask():
     logprobs, old, _ = batch()
     got = F.token_log_ratio(torch.where(MASK, logprobs, NAN), torch.where(MASK, old, NAN), MASK)
-    expected = [
-        [(logprobs[i, j] - old[i, j]).item() if MASK[i, j] else 0.0 for j in range(5)] for i in range(4)
-    ]
+    expected = [[(logprobs[i, j] - old[i, j]).item() if MASK[i, j] else 0.0 for j in range(5)] for i in range(4)]
     assert_close(got, torch.tensor(expected))
 
 
@@ -56,9 +54,7 @@ def test_sequence_ratio_is_the_geometric_mean_of_the_token_ratios():
     """(π(y)/π_old(y))^(1/|y|), by multiplying probabilities."""
     p, old = [0.5, 0.2, 0.9], [0.4, 0.25, 0.3]
     expected = (math.prod(p) / math.prod(old)) ** (1 / 3)
-    ratio = F.sequence_log_ratio(
-        torch.tensor([p]).log(), torch.tensor([old]).log(), torch.ones(1, 3).bool()
-    ).exp()
+    ratio = F.sequence_log_ratio(torch.tensor([p]).log(), torch.tensor([old]).log(), torch.ones(1, 3).bool()).exp()
     assert_close(ratio, torch.full((1, 3), expected))
 
 
@@ -164,9 +160,7 @@ INSIDE, FAR_ABOVE, FAR_BELOW = 0.1, math.log(2.0), math.log(0.5)
     ],
 )
 @pytest.mark.parametrize("loss", [F.clipped_surrogate, F.dual_clipped_surrogate])
-def test_the_gradient_is_zero_outside_the_trust_region_on_the_far_side_only(
-    loss, log_ratio, advantage, expected
-):
+def test_the_gradient_is_zero_outside_the_trust_region_on_the_far_side_only(loss, log_ratio, advantage, expected):
     assert slope(loss, log_ratio, advantage) == pytest.approx(expected, abs=1e-12)
 
 
@@ -294,8 +288,6 @@ def test_clip_fractions_are_where_the_clipped_surrogate_has_no_gradient():
 def test_clip_fractions_read_nothing_off_the_mask():
     log_ratio, advantages = torch.randn(2, 4, 5)
     clean = F.clip_fractions(log_ratio, advantages, MASK, BOUNDS)
-    spoilt = F.clip_fractions(
-        torch.where(MASK, log_ratio, NAN), torch.where(MASK, advantages, NAN), MASK, BOUNDS
-    )
+    spoilt = F.clip_fractions(torch.where(MASK, log_ratio, NAN), torch.where(MASK, advantages, NAN), MASK, BOUNDS)
     assert_close(spoilt, clean)
     assert not (clean[0] | clean[1])[~MASK].any()

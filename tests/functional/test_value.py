@@ -23,9 +23,7 @@ def gradient(function, x: Tensor) -> Tensor:
 def test_squared_error_has_the_error_as_its_slope():
     values, returns = torch.randn(3, 4), torch.randn(3, 4)
     assert_close(gradient(lambda v: F.squared_error(v, returns), values), values - returns)
-    assert_close(
-        F.squared_error(torch.tensor([3.0, -1.0]), torch.tensor([1.0, 1.0])), torch.tensor([2.0, 2.0])
-    )
+    assert_close(F.squared_error(torch.tensor([3.0, -1.0]), torch.tensor([1.0, 1.0])), torch.tensor([2.0, 2.0]))
 
 
 def test_clipped_value_loss_is_the_squared_error_inside_the_clip():
@@ -33,9 +31,7 @@ def test_clipped_value_loss_is_the_squared_error_inside_the_clip():
     values = old + 0.2 * (2 * torch.rand(50) - 1)
     loss = F.clipped_value_loss(values, old, returns, value_clip=0.2)
     assert_close(loss, (values - returns) ** 2 / 2)
-    assert_close(
-        gradient(lambda v: F.clipped_value_loss(v, old, returns, value_clip=0.2), values), values - returns
-    )
+    assert_close(gradient(lambda v: F.clipped_value_loss(v, old, returns, value_clip=0.2), values), values - returns)
 
 
 @pytest.mark.parametrize("side", [1.0, -1.0])
@@ -80,9 +76,7 @@ def test_explained_variance_is_1_for_perfect_values_and_0_for_a_constant():
     returns, mask = torch.randn(5, 6), torch.rand(5, 6) < 0.6
     assert_close(F.explained_variance(returns, returns, mask), torch.tensor(1.0))
     assert_close(F.explained_variance(returns + 3, returns, mask), torch.tensor(1.0))
-    assert_close(
-        F.explained_variance(torch.full((5, 6), 7.0), returns, mask), torch.tensor(0.0), rtol=0, atol=1e-12
-    )
+    assert_close(F.explained_variance(torch.full((5, 6), 7.0), returns, mask), torch.tensor(0.0), rtol=0, atol=1e-12)
     assert_close(F.explained_variance(-returns, returns, mask), torch.tensor(-3.0))
 
 

@@ -129,9 +129,7 @@ def test_async_functions_are_gathered(pool) -> None:
 
 def test_workers_load_nothing_heavy(tmp_path) -> None:
     light = tmp_path / "light.py"
-    light.write_text(
-        "import sys\ndef f():\n    return [m in sys.modules for m in ('torch', 'numpy', 'asyncio')]\n"
-    )
+    light.write_text("import sys\ndef f():\n    return [m in sys.modules for m in ('torch', 'numpy', 'asyncio')]\n")
     with RewardPool(1) as pool:
         assert pool.call(f"{light}:f", [{}], 5.0) == [[0.0, 0.0, 0.0]]
 
