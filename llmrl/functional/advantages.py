@@ -3,9 +3,10 @@
 There is no ``done``: a terminal step has discount 0, any other boundary has trace 0, and what lies behind
 either is never read, NaN included.
 
-Group functions take ``(rewards [P, G], valid [P, G] bool)`` and give [P, G] (any leading shape will do). An invalid row (its reward
-failed or does not apply) leaves the statistics and gets 0, whatever its reward says. Groups with fewer than
-two valid rows, or whose valid rewards are all equal, get exactly 0 from every function but ``group_raw``.
+Group functions take ``(rewards [P, G], valid [P, G] bool)`` and give [P, G]; any leading shape will do. An
+invalid row (its reward failed or does not apply) leaves the statistics and gets 0, whatever its reward says.
+Groups with fewer than two valid rows, or whose valid rewards are all equal, get exactly 0 from every function
+but ``group_raw``.
 """
 
 from __future__ import annotations
