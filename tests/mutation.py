@@ -125,9 +125,9 @@ def quiet_pytest(*arguments: str) -> int:
 def preload(tests: list[Path]) -> None:
     """Import whatever the tests import, then forget what is under test and the tests themselves."""
     quiet_pytest("--collect-only", *map(str, tests))
-    ours = (str(ROOT / "llmrl"), str(ROOT / "tests"))
     for name, module in list(sys.modules.items()):
-        if name != "__main__" and str(getattr(module, "__file__", "")).startswith(ours):
+        is_test = str(getattr(module, "__file__", "")).startswith(str(ROOT / "tests"))
+        if name.split(".")[0] == "llmrl" or (is_test and name != "__main__"):
             del sys.modules[name]
 
 
@@ -139,6 +139,7 @@ def main(wanted: list[str]) -> int:
     tests = {path: test for path, test in tests.items() if test.exists()}
     if not tests:
         sys.exit(f"none of these has tests: {' '.join(wanted)}")
+    sys.path.insert(0, str(ROOT))  # this tree, wherever the package is installed
     torch.set_num_threads(1)
     preload(list(tests.values()))
     survivors = count = 0
