@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from torch import Tensor
 from transformers import get_scheduler
 
@@ -21,7 +21,21 @@ from llmrl.types import PolicyOutput, TokenInputs
 
 def make_accelerator() -> Accelerator:
     """As the launcher configured it; buffers are constants here and are not sent at every forward pass."""
-    return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    check_launch(accelerator.distributed_type)
+    return accelerator
+
+
+def check_launch(kind: DistributedType) -> None:
+    """Refuse launches that cut the weights or the optimizer's state over the processes.
+
+    The embedded sampler needs whole weights in each process, and a checkpoint the optimizer's whole state.
+    """
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise UserError(
+            f"launched with {kind.value}, which cuts the model over the processes; llmrl trains with the whole model "
+            "in each: launch with recipes/accelerate/ddp.yaml, and with LoRA (model.lora_rank) if memory is short"
+        )
 
 
 class AccelerateStepper:
