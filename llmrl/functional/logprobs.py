@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-_CACHED_ELEMENTS = 2**20
+_CACHED_ELEMENTS = 2**21
 """Logits that a CPU's cache holds together with two float32 copies of them."""
 
 
