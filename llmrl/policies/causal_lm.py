@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import Linear, LoraLayer
+from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.cache_utils import DynamicCache
@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from llmrl.errors import UserError
 from llmrl.functional import chunked_logprobs_and_entropy
+from llmrl.policies.lora import sum_weights
 from llmrl.types import PolicyOutput, TokenInputs
 
 ADAPTER = "default"
@@ -81,6 +82,8 @@ class CausalPolicy(nn.Module):
         if not trains_base:
             model.requires_grad_(False)
             model = get_peft_model(model, _lora_config(config))
+            if config.dtype == "float32":
+                sum_weights(model)
             if config.gradient_checkpointing:
                 model.enable_input_require_grads()
         policy = cls(model, tokenizer, temperature=temperature)
@@ -214,20 +217,18 @@ class CausalPolicy(nn.Module):
 
         The base weights are put back by reference, never by subtraction, so that no rounding reaches them.
         """
-        layers = [m for m in self.modules() if isinstance(m, LoraLayer)]
+        layers = [m for m in self.modules() if isinstance(m, LoraLinear)]
         bases = [cast(nn.Linear, layer.get_base_layer()) for layer in layers]
-        originals = [base.weight.data for base in bases]
+        originals = [(base.weight.data, layer.forward) for layer, base in zip(layers, bases, strict=True)]
         try:
             for layer, base in zip(layers, bases, strict=True):
                 with torch.no_grad():
-                    delta = cast(Linear, layer).get_delta_weight(ADAPTER)
-                    base.weight.data = base.weight + delta.to(base.weight.dtype)
+                    base.weight.data = base.weight + layer.get_delta_weight(ADAPTER).to(base.weight.dtype)
                 layer.forward = base.forward  # not through peft's: its bookkeeping costs as much as the product
             yield
         finally:
-            for layer, base, original in zip(layers, bases, originals, strict=True):
-                base.weight.data = original
-                vars(layer).pop("forward", None)
+            for layer, base, (weight, forward) in zip(layers, bases, originals, strict=True):
+                base.weight.data, layer.forward = weight, forward
 
     def save(self, folder: Path) -> None:
         """The adapter (LoRA) or the whole model, with its tokenizer, as transformers and peft load them."""
