@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import string
 from dataclasses import dataclass
-from pathlib import Path
 
 LEARNING_RATE, KL_COEF, CLIP_EPS, MAX_GRAD_NORM, TEMPERATURE = 1e-4, 0.01, 0.2, 1.0, 1.0
 LORA_RANK, LORA_ALPHA = 16, 32
@@ -57,8 +56,8 @@ MEMORY = {
 SHAPES = SPEED | MEMORY
 
 
-def make_model(folder: Path, shape: Shape) -> int:
-    """Save a Qwen2 of random weights and a tokenizer of one letter a token; returns the number of parameters.
+def make_model(folder: str, name: str) -> None:
+    """Save a Qwen2 of random weights and a tokenizer of one letter a token.
 
     The end token's id is one past the model's vocabulary: it cannot be sampled, so that every completion has
     the same length without a rule that would have to be applied to the logits at each token.
@@ -67,6 +66,7 @@ def make_model(folder: Path, shape: Shape) -> int:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+    shape = SHAPES[name]
     words = ["<pad>", *LETTERS, *(f"t{i}" for i in range(1 + len(LETTERS), shape.vocabulary)), "<end>"]
     letters = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, []))
     letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -91,7 +91,6 @@ def make_model(folder: Path, shape: Shape) -> int:
         )
     )
     model.save_pretrained(folder)
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def make_prompts(shape: Shape, steps: int) -> list[str]:
@@ -101,5 +100,5 @@ def make_prompts(shape: Shape, steps: int) -> list[str]:
 
 
 def random_reward(completions: list[str], **columns: object) -> list[float]:
-    """A number in [0, 1) a completion: no group is without spread."""
-    return [random.random() for _ in completions]
+    """A different number in [0, 1) for each completion: no group is without spread."""
+    return [value / 2**20 for value in random.sample(range(2**20), len(completions))]
