@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from prepare import corpus
-from tokenizer import build
+from tokenizer import END, PAD, build
 from transformers import LlamaConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,8 +39,8 @@ def main() -> None:
         num_key_value_heads=4,
         max_position_embeddings=512,
         tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.convert_tokens_to_ids(END),
+        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
         bos_token_id=None,
     )
     architecture.save_pretrained(WORK / "start")

@@ -203,7 +203,7 @@ class GRPO:
         }
         if experience.ref_logprobs is not None:
             per_token["kl"] = F.kl_k3(output.logprobs, experience.ref_logprobs)
-        return {name: F.masked_sum(value.detach(), experience.mask) for name, value in per_token.items()}
+        return {name: F.masked_sum(value, experience.mask) for name, value in per_token.items()}
 
 
 def _banded(algorithm: GRPO, kl_coef: float, kl: float, samples: int) -> float:

@@ -184,10 +184,11 @@ class CausalPolicy(nn.Module):
         longest = int(prefix_length.max())
         index = torch.arange(longest, device=which.device) - (longest - prefix_length)[:, None]
         prefix_mask = index >= 0  # padded on the left, so that every prefix ends in the last column
+        padded = bool((prefix_length != longest).any())  # padding on the right needs no mask: nothing looks ahead
         prefix = inputs.tokens[first].gather(1, index.clamp(min=0))
         head = self.backbone(
             prefix,
-            attention_mask=prefix_mask,
+            attention_mask=prefix_mask if padded else None,
             position_ids=index.clamp(min=0),
             past_key_values=DynamicCache(),
             use_cache=True,
@@ -202,7 +203,7 @@ class CausalPolicy(nn.Module):
             inside = column[:, :-1].clamp(max=inputs.tokens.shape[1] - 1)
             tail = self.backbone(
                 inputs.tokens.gather(1, inside),
-                attention_mask=torch.cat([prefix_mask[which], valid[:, :-1]], 1),
+                attention_mask=torch.cat([prefix_mask[which], valid[:, :-1]], 1) if padded else None,
                 position_ids=column[:, :-1],
                 past_key_values=head.past_key_values,
                 use_cache=True,
@@ -224,11 +225,11 @@ class CausalPolicy(nn.Module):
             for layer, base in zip(layers, bases, strict=True):
                 with torch.no_grad():
                     base.weight.data = base.weight + layer.get_delta_weight(ADAPTER).to(base.weight.dtype)
-                layer.forward = base.forward  # not through peft's: its bookkeeping costs as much as the product
+                vars(layer)["forward"] = base.forward  # not through peft's: its bookkeeping costs as much as the product
             yield
         finally:
             for layer, base, (weight, forward) in zip(layers, bases, originals, strict=True):
-                base.weight.data, layer.forward = weight, forward
+                base.weight.data, vars(layer)["forward"] = weight, forward
 
     def save(self, folder: Path) -> None:
         """The adapter (LoRA) or the whole model, with its tokenizer, as transformers and peft load them."""

@@ -106,9 +106,8 @@ def test_every_method_is_its_objective_by_hand(path: Path) -> None:
 
 
 def test_every_row_of_the_table_has_a_file() -> None:
-    assert {p.stem for p in METHODS} == {
-        "cispo", "dapo", "dapo_batch", "dr_grpo", "grpo", "gspo", "reinforce", "reinforce_pp", "remax", "rloo", "softmax",
-    }  # fmt: skip
+    names = "cispo dapo dapo_batch dr_grpo grpo gspo reinforce reinforce_pp remax rloo softmax"
+    assert sorted(p.stem for p in METHODS) == names.split()
 
 
 def test_gspo_on_one_token_completions_is_grpo() -> None:
@@ -201,6 +200,7 @@ def test_logged_sums_are_means_times_tokens() -> None:
         ({"advantages": "standardized"}, "did you mean 'standardised'"),
         ({"group_size": 1}, "nothing to compare"),
         ({"num_iterations": 0}, "at least 1"),
+        ({"group_size": 0, "advantages": "raw"}, "at least 1"),
         ({"kl": "k3_weighted", "kl_in": "reward"}, "not one of"),
     ],
 )
@@ -217,3 +217,26 @@ def test_kl_controllers() -> None:
     assert banded.next_kl_coef(0.2, 0.12, 64) == pytest.approx(0.2)
     proportional = GRPO(kl_controller="proportional", kl_target=0.1, kl_horizon=1000)
     assert proportional.next_kl_coef(0.2, 10.0, 100) == pytest.approx(0.2 * (1 + 0.2 * 100 / 1000))
+
+
+def test_one_completion_a_prompt_is_enough_without_a_group_baseline() -> None:
+    assert GRPO(group_size=1, advantages="raw", baseline="greedy").group_size == 1
+    assert GRPO(group_size=2).group_size == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reference", "every_row"),
+    [
+        ({"kl_coef": 0.1}, True, True),
+        ({"kl_coef": 0.0}, False, False),
+        ({"kl_coef": 0.1, "kl": "k1", "kl_in": "reward"}, True, False),
+        ({"kl_coef": 0.0, "entropy_coef": 0.1}, False, True),
+        ({"kl_coef": 0.0, "entropy_coef": -0.1}, False, True),
+    ],
+)
+def test_what_needs_the_reference_and_what_needs_rows_without_advantages(
+    changes: dict[str, object], reference: bool, every_row: bool
+) -> None:
+    algorithm = GRPO(**changes)  # type: ignore[arg-type]
+    assert algorithm.needs_reference is reference
+    assert algorithm.needs_every_row is every_row

@@ -88,10 +88,7 @@ def speed(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "tokens": shapes.SHAPES[name].tokens,
         "steps": len(seconds["ours"]),
         "ratio_by_round": [round(t / o, 3) for o, t in zip(by_round["ours"], by_round["trl"], strict=True)],
-        **{
-            f"{side}_quartiles_s": [round(q, 4) for q in statistics.quantiles(seconds[side])[::2]]
-            for side in SIDES
-        },
+        **{f"{side}_quartiles_s": [round(q, 4) for q in statistics.quantiles(seconds[side])[::2]] for side in SIDES},
     }
 
 

@@ -14,10 +14,11 @@ from llmrl.algorithms.grpo import GRPO
 from llmrl.config import load_config
 from llmrl.metrics import JsonLines
 from llmrl.prompts import DataConfig, make_encoder
+from llmrl.rewards import per_step
 from llmrl.samplers.hf import HFSampler
 from llmrl.scoring import Scorer
 from llmrl.trainers.config import LanguageConfig, SamplingConfig, TrainConfig
-from llmrl.trainers.language import LanguageTrainer
+from llmrl.trainers.language import LanguageTrainer, token_ends
 from llmrl.trainers.run import Clock
 from llmrl.trainers.stepper import AccelerateStepper, make_accelerator
 
@@ -160,3 +161,28 @@ def test_saved_and_loaded_state_goes_on_as_if_nothing_had_happened(
     other.load(tmp_path)
     found = {k: v for k, v in other.train_step(4).items() if "time" not in k and "second" not in k}
     assert found == expected
+
+
+def test_process_rewards_reach_the_tokens_of_their_steps(
+    make_trainer: Callable[..., LanguageTrainer], model_dir: Path
+) -> None:
+    """A score for each character-long step: what ends later counts for every token before it."""
+
+    @per_step(separator="1")
+    def short_steps(steps: list[str]) -> list[float]:
+        return [1.0 if len(step) < 3 else 0.0 for step in steps]
+
+    trainer = make_trainer(GRPO(kl_coef=0))
+    tokenizer = trainer.policy.tokenizer
+    with Scorer({short_steps: 1.0}, token_ends=lambda completion: token_ends(tokenizer, completion)) as scorer:
+        trainer.scorer, trainer.accuracy = scorer, "short_steps"
+        groups, _ = trainer.collect(1, Clock())
+        for group in groups:
+            for completion, steps, reward in zip(group.completions, group.steps, group.rewards, strict=True):
+                assert reward == sum(step.value for step in steps)
+                for step in steps[:-1]:
+                    assert tokenizer.decode(completion.tokens[step.end]) == "1"
+        _, _, advantages = trainer.assemble(groups)
+        several = [i for i, steps in enumerate(s for g in groups for s in g.steps) if len(steps) > 1]
+        assert any(len(set(advantages[i].tolist()) - {0.0}) > 1 for i in several)
+        assert trainer.train_step(1)["grad_norm"] > 0
