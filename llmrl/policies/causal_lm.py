@@ -225,7 +225,9 @@ class CausalPolicy(nn.Module):
             for layer, base in zip(layers, bases, strict=True):
                 with torch.no_grad():
                     base.weight.data = base.weight + layer.get_delta_weight(ADAPTER).to(base.weight.dtype)
-                vars(layer)["forward"] = base.forward  # not through peft's: its bookkeeping costs as much as the product
+                vars(layer)["forward"] = (
+                    base.forward
+                )  # not through peft's: its bookkeeping costs as much as the product
             yield
         finally:
             for layer, base, (weight, forward) in zip(layers, bases, originals, strict=True):
