@@ -39,8 +39,8 @@ def main() -> None:
         num_key_value_heads=4,
         max_position_embeddings=512,
         tie_word_embeddings=True,
-        eos_token_id=tokenizer.convert_tokens_to_ids(END),
-        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+        eos_token_id=tokenizer.get_vocab()[END],
+        pad_token_id=tokenizer.get_vocab()[PAD],
         bos_token_id=None,
     )
     architecture.save_pretrained(WORK / "start")

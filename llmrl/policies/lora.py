@@ -15,7 +15,6 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-
 ONEDNN_FROM = 2**21
 """Multiplications from which oneDNN's preparation pays."""
 
