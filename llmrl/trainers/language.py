@@ -85,7 +85,7 @@ class LanguageTrainer:
             self.sampler.sync()
         metrics = {**updated, **self._record(step, groups, dropped, advantages), **clock.result()}
         metrics["tokens_per_second"] = metrics["completions/total_tokens"] / metrics["step_time"]
-        self._adapt(step, metrics, len(groups))
+        self._adapt(step, metrics)
         return metrics
 
     def collect(self, step: int, clock: Clock) -> tuple[list[Group], list[Group]]:
@@ -100,7 +100,8 @@ class LanguageTrainer:
                 break
             fresh, start = self.stream.take(sum(missing)), sum(missing[: distributed.rank()])
             dropped += [groups[i] for i in flat]
-            for i, group in zip(flat, self._sample(fresh[start : start + len(flat)], step, clock), strict=True):
+            replacements = self._sample(fresh[start : start + len(flat)], step, clock) if flat else []
+            for i, group in zip(flat, replacements, strict=True):
                 groups[i] = group
         return groups, dropped
 
@@ -113,7 +114,7 @@ class LanguageTrainer:
         if self.reference is not None and not self._kl_in_loss:
             ref = in_micro_batches(self.reference.logprobs, inputs, self.config.micro_batch_tokens)
             penalty = self.kl_coef * self.algorithm.kl_penalty(behaviour, ref)
-            totals.note("kl", F.kl_k3(behaviour, ref), mask)
+            totals.note("kl", F.kl_k3(behaviour, ref), mask, self.algorithm.num_iterations)
         advantages = batching.token_advantages(groups, self.algorithm, mask, inputs, penalty)
         experience = Experience(
             mask=mask,
@@ -214,7 +215,7 @@ class LanguageTrainer:
                 say(f"warning: {warning}")
         return metrics
 
-    def _adapt(self, step: int, metrics: Mapping[str, float], groups: int) -> None:
+    def _adapt(self, step: int, metrics: Mapping[str, float]) -> None:
         """Move the KL coefficient and the reference where the algorithm says so."""
         if self.reference is None:
             return

@@ -56,9 +56,9 @@ class UpdateMetrics:
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.detach()
 
-    def note(self, name: str, values: Tensor, mask: Tensor) -> None:
-        """Log the mean of ``[B, T]`` values whose tokens the update will count."""
-        self.sums[name] = self.sums.get(name, 0.0) + masked_sum(values, mask)
+    def note(self, name: str, values: Tensor, mask: Tensor, times: int) -> None:
+        """Log the mean of ``[B, T]`` values whose tokens the update will count, ``times`` over."""
+        self.sums[name] = self.sums.get(name, 0.0) + times * masked_sum(values, mask)
 
     def count_idle(self, idle: Sequence[Batch], times: int) -> None:
         """Count rows that the update leaves out: their entropy is -log π(token) on average, at no cost."""

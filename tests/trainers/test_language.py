@@ -138,6 +138,21 @@ def test_an_adaptive_coefficient_moves(make_trainer: Callable[..., LanguageTrain
     assert trainer.kl_coef == pytest.approx(0.02)
 
 
+def test_the_logged_kl_does_not_depend_on_the_number_of_iterations(
+    make_trainer: Callable[..., LanguageTrainer],
+) -> None:
+    rloo = GRPO(advantages="leave_one_out", surrogate="reinforce", kl="k1", kl_in="reward", kl_coef=0.1)
+    found = []
+    for iterations in (1, 3):
+        trainer = make_trainer(replace(rloo, num_iterations=iterations))
+        with torch.no_grad():
+            for parameter in trainer.policy.trainable().values():
+                parameter.add_(0.05)
+        found.append(trainer.train_step(1)["kl"])
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+    assert found[0] > 0
+
+
 def test_evaluating_does_not_change_training(make_trainer: Callable[..., LanguageTrainer]) -> None:
     plain, evaluated = make_trainer(GRPO()), make_trainer(GRPO())
     plain.train_step(1)
