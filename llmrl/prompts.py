@@ -91,8 +91,15 @@ def make_encoder(tokenizer: Any, config: DataConfig) -> Callable[[Prompt], list[
 def fit_prompts(
     prompts: Sequence[Prompt], encode: Callable[[Prompt], list[int]], config: DataConfig
 ) -> tuple[list[Prompt], int]:
-    """The prompts that are short enough, and how many were dropped; raises UserError if none may be."""
-    long = [p.id for p in prompts if len(encode(p)) > config.max_prompt_tokens]
+    """The prompts that are short enough, and how many were dropped; raises UserError if none may be.
+
+    A prompt without any token is an error too: the tokenizer is not the one that the text was written for.
+    """
+    lengths = {p.id: len(encode(p)) for p in prompts}
+    empty = next((name for name, length in lengths.items() if length == 0), None)
+    if empty is not None:
+        raise UserError(f"prompt {empty} becomes no token at all: is this the tokenizer that the model was made with?")
+    long = [name for name, length in lengths.items() if length > config.max_prompt_tokens]
     if long and config.on_long_prompt == "error":
         raise UserError(
             f"{len(long)} of {len(prompts)} prompts are longer than data.max_prompt_tokens="

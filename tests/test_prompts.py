@@ -86,6 +86,11 @@ def test_what_happens_to_long_prompts_is_a_choice(model_dir: Path) -> None:
         fit("drop", 2)
 
 
+def test_a_prompt_without_tokens_is_an_error() -> None:
+    with pytest.raises(UserError, match="prompt 7 becomes no token"):
+        fit_prompts([Prompt("7", "text")], lambda prompt: [], DataConfig())
+
+
 def test_truncation_keeps_the_end(model_dir: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     encode = make_encoder(tokenizer, DataConfig(chat=False, max_prompt_tokens=2, on_long_prompt="truncate"))

@@ -121,10 +121,17 @@ class Clock:
 
 
 class Interrupts:
-    """Turns Ctrl-C and SIGTERM into a wish that the loop looks at; a second one ends the process at once."""
+    """Turns Ctrl-C and SIGTERM into a wish that the loop looks at; one more, later, ends the process at once.
+
+    A launcher passes on a Ctrl-C that the terminal has already sent to its processes: the second of two signals
+    that come together says nothing new.
+    """
+
+    TOGETHER_S = 3.0
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.since = 0.0
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -142,11 +149,12 @@ class Interrupts:
         return distributed.all_max([self.received is not None])[0] > 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received, self.since = number, time.monotonic()
+            say("stopping after this step; once more stops at once")
+        elif time.monotonic() - self.since > self.TOGETHER_S:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.received = number
-        say("stopping after this step; once more stops at once")
 
 
 class Progress:
