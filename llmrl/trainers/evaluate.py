@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llmrl import distributed
+from llmrl.errors import UserError
 from llmrl.samplers.base import Sampler
 from llmrl.types import Group, Prompt, SamplingSpec
 
@@ -28,9 +29,14 @@ class Evaluator:
     seed: str
 
     def __call__(self, spec: SamplingSpec) -> float:
-        """The mean over all problems; a completion whose reward failed counts as 0 here, and is not hidden:
-        the scorer stops the run when there are many."""
+        """The mean over the problems that the reward gave a value for; UserError if it gave none.
+
+        A failed reward is left out, not counted as wrong; the scorer stops the run when there are many.
+        """
         groups = self.score(self.sampler.sample(distributed.share(self.prompts), 1, spec, f"{self.seed}/eval"))
-        values = [group.parts[self.reward][0] or 0.0 for group in groups]
+        parts = [group.parts[self.reward][0] for group in groups]
+        values = [value for value in parts if value is not None]
         total, count = distributed.all_sum([math.fsum(values), len(values)])
+        if not count:
+            raise UserError(f"reward {self.reward!r} gave no held-out completion a value: there is nothing to average")
         return total / count

@@ -78,7 +78,8 @@ class AccelerateStepper:
     def step(self) -> float:
         """Clip, step, clear; raises UserError if the gradient is not finite."""
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        value = float(norm) if norm is not None else 0.0
+        assert norm is not None, "only the launches that check_launch refuses clip by themselves"
+        value = float(norm)
         if not math.isfinite(value):
             raise UserError(f"the gradient norm is {value}: stopped before the weights were touched")
         self.optimizer.step()
