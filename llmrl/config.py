@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import io
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -25,15 +28,30 @@ T = TypeVar("T")
 def load_config(cls: type[T], arguments: Sequence[str], *, default_yaml: Path | None = None) -> T:
     """The configuration that ``[FILE.yaml …] [--section.field value …]`` describes.
 
-    Without a YAML file among the arguments, ``default_yaml`` is read. Raises UserError for an unknown key, a
-    missing file or a value of the wrong type; unknown options end the program with the nearest valid names.
+    Without a YAML file among the arguments, ``default_yaml`` is read. Raises UserError for an unknown key or
+    option, a missing file or a value of the wrong type; ``--help`` explains every field and ends the program.
     """
     split = next((i for i, a in enumerate(arguments) if a.startswith("-")), len(arguments))
     files = [Path(a) for a in arguments[:split]] or ([default_yaml] if default_yaml else [])
     merged: dict[str, Any] = {}
     for file in files:
         _merge(merged, read_yaml(file))
-    return tyro.cli(cls, args=list(arguments[split:]), default=build(cls, merged))
+    return parse_options(cls, arguments[split:], build(cls, merged))
+
+
+def parse_options(cls: type[T], options: Sequence[str], default: T) -> T:
+    """``default`` with the command line's options laid over it; what is wrong with one is a UserError."""
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            config, unknown = tyro.cli(cls, args=list(options), default=default, return_unknown_args=True)
+    except SystemExit as end:
+        if not end.code:  # --help
+            raise
+        raise UserError(_gist(complaint.getvalue())) from None
+    if unknown:
+        raise UserError(_unknown_option(unknown[0], [*_option_names(cls)]))
+    return config
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -78,6 +96,31 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], where: str = ""
         elif a != b:
             names.append(f"{where}{key}")
     return names
+
+
+def _gist(complaint: str) -> str:
+    """The message in tyro's box, without title, frame and advice, in one line."""
+    lines = [line.strip(" │├┤╭╮╰╯─-") for line in complaint.splitlines()]
+    _title, *rest = dropwhile(lambda line: not line, lines)
+    message = takewhile(bool, dropwhile(lambda line: not line, rest))
+    return " ".join(message).removeprefix("Error parsing ")
+
+
+def _unknown_option(option: str, known: Sequence[str]) -> str:
+    if not option.startswith("-"):
+        return f"unexpected argument {option!r}: options begin with --, and files stand before them"
+    name = option.partition("=")[0]
+    near = difflib.get_close_matches(name.replace("_", "-"), known, n=1, cutoff=0.5)
+    return f"unknown option {name}; " + (f"did you mean {near[0]}?" if near else "--help lists them all")
+
+
+def _option_names(cls: type, prefix: str = "--") -> Iterator[str]:
+    for name, hint in typing.get_type_hints(cls).items():
+        option = f"{prefix}{name.replace('_', '-')}"
+        if dataclasses.is_dataclass(hint):
+            yield from _option_names(typing.cast(type, hint), f"{option}.")
+        else:
+            yield option
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:

@@ -54,12 +54,24 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, message: str) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_option_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        load_config(LanguageConfig, ["--algorithm.clip-epz", "0.1"])
-    assert caught.value.code == 2
-    captured = capsys.readouterr()
-    assert "--algorithm.clip-eps" in captured.out + captured.err
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--algorithm.clip-epz", "0.1"], "unknown option --algorithm.clip-epz; did you mean --algorithm.clip-eps?"),
+        (["--algorithm.clip-epz=0.1"], "did you mean --algorithm.clip-eps?"),
+        (["--flibbertigibbet", "1"], "unknown option --flibbertigibbet; --help lists them all"),
+        (["--train.steps", "3", "more.yaml"], "unexpected argument 'more.yaml'"),
+        (["--train.steps", "many"], "--train.steps: invalid literal for int() with base 10: 'many'"),
+        (["--train.steps"], "Missing value for argument '--train.steps'"),
+        (["--train.resume", "maybe"], "invalid choice 'maybe' for argument '--train.resume'"),
+        (["--sampling.temperature", "0"], "temperature must be above 0"),
+    ],
+)
+def test_a_wrong_option_is_one_line(options: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(LanguageConfig, options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_help_shows_the_fields_docstrings(capsys: pytest.CaptureFixture[str]) -> None:
