@@ -14,7 +14,7 @@ ROOMS = (
     ("types", "config", "distributed", "rewards"),
     ("verifiers",),
     ("algorithms",),
-    ("policies", "samplers", "scoring", "prompts", "metrics", "checkpoint"),
+    ("policies", "samplers", "scoring", "prompts", "metrics", "checkpoint", "report"),
     ("trainers",),
 )
 MAY_USE_A_NEIGHBOUR = {("samplers", "policies")}
@@ -59,6 +59,6 @@ def test_formulas_need_torch_and_nothing_else() -> None:
 
 
 def test_importing_llmrl_and_a_rewards_worker_does_not_import_torch() -> None:
-    for module in ("llmrl", "llmrl.rewards", "llmrl.verifiers.math", "llmrl.verifiers.worker"):
+    for module in ("llmrl", "llmrl.rewards", "llmrl.report", "llmrl.verifiers.math", "llmrl.verifiers.worker"):
         code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, module
