@@ -77,6 +77,21 @@ def prune(folder: Path, keep: int) -> None:
         shutil.rmtree(path)
 
 
+def check_space(folder: Path, keep: int) -> None:
+    """Raise UserError where the disk has no room for ``keep`` checkpoints and the two models beside them.
+
+    The newest checkpoint says how large they are; one written before the first step lacks Adam's two moments.
+    """
+    newest = latest(folder)
+    size = sum(f.stat().st_size for f in newest.rglob("*") if f.is_file()) if newest else 0
+    needed, free = (keep + 2) * 3 * size, shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder} has {free / 2**20:,.0f} MiB left on its disk and this run may need {needed / 2**20:,.0f} MiB; "
+            "free some, lower train.keep_last, or choose another train.output_dir"
+        )
+
+
 def rng_state() -> dict[str, Any]:
     """The state of every global random number generator of this process."""
     name, keys, *rest = np.random.get_state(legacy=True)

@@ -11,7 +11,7 @@ import difflib
 import io
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from itertools import dropwhile, takewhile
 from pathlib import Path
@@ -25,17 +25,20 @@ from llmrl.errors import UserError
 T = TypeVar("T")
 
 
-def load_config(cls: type[T], arguments: Sequence[str], *, default_yaml: Path | None = None) -> T:
+def load_config(
+    cls: type[T], arguments: Sequence[str], *, default_yaml: Path | None = None, ignore: Collection[str] = ()
+) -> T:
     """The configuration that ``[FILE.yaml …] [--section.field value …]`` describes.
 
-    Without a YAML file among the arguments, ``default_yaml`` is read. Raises UserError for an unknown key or
+    Without a YAML file among the arguments, ``default_yaml`` is read; the files' sections named in ``ignore`` are
+    another program's. Raises UserError for an unknown key or
     option, a missing file or a value of the wrong type; ``--help`` explains every field and ends the program.
     """
     split = next((i for i, a in enumerate(arguments) if a.startswith("-")), len(arguments))
     files = [Path(a) for a in arguments[:split]] or ([default_yaml] if default_yaml else [])
     merged: dict[str, Any] = {}
     for file in files:
-        _merge(merged, read_yaml(file))
+        _merge(merged, {key: value for key, value in read_yaml(file).items() if key not in ignore})
     return parse_options(cls, arguments[split:], build(cls, merged))
 
 

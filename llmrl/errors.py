@@ -1,7 +1,15 @@
-"""The one exception that a user sees as a single line instead of a traceback."""
+"""How a program ends early without a traceback."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
     """Something the user can mend; the message is one line that names the cause."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its state is saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.exit_code = 128 + number

@@ -98,3 +98,16 @@ class JsonLines:
         if self.path.exists():
             with self.path.open("r+b") as file:
                 file.truncate(size)
+
+    def to_parquet(self) -> None:
+        """Replace the file by one that ends in ``.parquet``."""
+        import pyarrow.json
+        import pyarrow.parquet
+
+        if self.size:
+            whole = pyarrow.json.ReadOptions(block_size=self.size + 1)  # a column's type shows in all of its rows
+            table = pyarrow.json.read_json(self.path, read_options=whole)
+            partial = self.path.with_name(f".partial-{self.path.stem}")
+            pyarrow.parquet.write_table(table, partial)
+            partial.replace(self.path.with_suffix(".parquet"))
+            self.path.unlink()

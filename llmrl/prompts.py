@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jinja2 import TemplateError
 
 from llmrl.errors import UserError
 from llmrl.types import Prompt
+from llmrl.verifiers.math import extract_answer
 
 FORMATS = {".json": "json", ".jsonl": "json", ".gz": "json", ".csv": "csv", ".parquet": "parquet"}
+FINAL = ("####", "\\boxed")
+"""What marks the final answer of a worked solution."""
 
 
 @dataclass(frozen=True)
@@ -20,54 +24,98 @@ class DataConfig:
     """The problems to train and to evaluate on."""
 
     name: str = "data/arithmetic/train.jsonl"
-    """Training problems: a json, jsonl, csv or parquet file, or a data set on the Hub."""
-    heldout: str = "data/arithmetic/heldout.jsonl"
-    """Problems that are only evaluated on."""
+    """Training problems: a json, jsonl, csv or parquet file (also .gz), or a data set on the Hub."""
+    subset: str | None = None
+    """Configuration of a data set from the Hub, such as `main`."""
     split: str = "train"
     """Split of a data set from the Hub for training."""
+    heldout: str | None = None
+    """Problems that are only evaluated on: a file or a data set. Unset: `heldout_split` of a data set from the Hub;
+    of a file, a tenth of its rows and at most `heldout_rows`, which are then not trained on."""
     heldout_split: str = "test"
     """Split of a data set from the Hub for evaluation."""
+    heldout_rows: int = 500
+    """Most rows of a training file that are held out where `heldout` is unset."""
     prompt_column: str = "prompt"
     """Column of the question: a string or a list of chat messages."""
-    answer_column: str = "answer"
-    """Column of the reference answer, passed to rewards as `answer`."""
+    answer_column: str | None = "answer"
+    """Column of the reference answer, passed to rewards as `answer`; null where no reward needs one."""
+    extract_answer: bool = False
+    """Whether the answer column may hold worked solutions, of which the final answer (after `####` or in `\\boxed{}`)
+    is what counts."""
+    on_missing_answer: Literal["error", "drop"] = "error"
+    """What happens to rows without an answer: stop, or leave them out and count."""
     chat: bool = True
     """Whether string prompts become a user message in the model's chat template."""
     system: str | None = None
     """System message put before string prompts."""
+    template: str = "{prompt}"
+    """What a string prompt is put into; other columns may be named too."""
     max_prompt_tokens: int = 512
     """Longest prompt in tokens."""
     on_long_prompt: Literal["error", "drop", "truncate"] = "error"
     """What happens to longer prompts: stop, leave them out and count, or cut their beginning."""
 
-
-def load_prompts(config: DataConfig, *, heldout: bool = False) -> list[Prompt]:
-    """The prompts of a data set; UserError names the file and row of whatever is missing."""
-    name, split = (config.heldout, config.heldout_split) if heldout else (config.name, config.split)
-    rows = load_rows(name, split)
-    for column in (config.prompt_column, config.answer_column):
-        if column not in rows[0]:
-            raise UserError(f"{name} has no column {column!r}; it has {', '.join(rows[0])}")
-    return [_prompt(row, index, name, config) for index, row in enumerate(rows)]
+    def __post_init__(self) -> None:
+        if self.max_prompt_tokens < 1 or self.heldout_rows < 1:
+            raise ValueError("max_prompt_tokens and heldout_rows must be at least 1")
+        if "{prompt}" not in self.template:
+            raise ValueError(f"template {self.template!r} has no place for {{prompt}}")
 
 
-def load_rows(name: str, split: str = "train") -> list[dict[str, Any]]:
+class Problems(NamedTuple):
+    """The two sides of a data set, and how many of their rows were left out for want of an answer."""
+
+    train: list[Prompt]
+    heldout: list[Prompt]
+    unanswered: int
+
+
+def load_problems(config: DataConfig) -> Problems:
+    """The prompts to train on and the held-out ones; UserError names the file and row of whatever is missing."""
+    prompts, missing = _load(config, heldout=False)
+    if _has_heldout_side(config):
+        heldout, more = _load(config, heldout=True)
+        return Problems(prompts, heldout, missing + more)
+    count = min(config.heldout_rows, len(prompts) // 10)
+    order = np.random.default_rng(0).permutation(len(prompts))  # files are often sorted by subject or difficulty
+    train, heldout = sorted(order[count:]), sorted(order[:count])
+    return Problems([prompts[i] for i in train], [prompts[i] for i in heldout], missing)
+
+
+def load_heldout(config: DataConfig) -> list[Prompt]:
+    """The held-out prompts alone."""
+    return _load(config, heldout=True)[0] if _has_heldout_side(config) else load_problems(config).heldout
+
+
+def load_prompts(config: DataConfig) -> list[Prompt]:
+    """All prompts of the data set ``config.name``."""
+    return _load(config, heldout=False)[0]
+
+
+def is_file(name: str) -> bool:
+    """Whether a data set's name means a local file rather than one on the Hub."""
+    return Path(name).suffix in FORMATS
+
+
+def load_rows(name: str, split: str = "train", subset: str | None = None) -> list[dict[str, Any]]:
     """The rows of a local file or of a data set on the Hub; never empty."""
     import datasets
 
     datasets.disable_progress_bars()
-    path = Path(name)
-    kind = FORMATS.get(path.suffix)
-    if kind and not path.is_file():
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # or it prints the traceback of what is raised below
+    if is_file(name) and not Path(name).is_file():
         raise UserError(f"data file not found: {name}")
+    if is_file(name) and not Path(name).stat().st_size:
+        raise UserError(f"the data set {name} is empty")
     try:
-        data = (
-            datasets.load_dataset(kind, data_files=name, split="train")
-            if kind
-            else datasets.load_dataset(name, split=split)
-        )
+        if is_file(name):
+            data = datasets.load_dataset(_format(name), data_files=name, split="train")
+        else:
+            data = datasets.load_dataset(name, subset, split=split)
     except Exception as error:  # the library raises its own many kinds; the cause is what the user needs
-        raise UserError(f"cannot read the data set {name}: {' '.join(str(error).split())[:200]}") from error
+        cause = str(error.__cause__ or "") or str(error)
+        raise UserError(f"cannot read the data set {name}: {' '.join(cause.split())[:200]}") from error
     rows = [dict(row) for row in data]
     if not rows:
         raise UserError(f"the data set {name} is empty")
@@ -78,11 +126,7 @@ def make_encoder(tokenizer: Any, config: DataConfig) -> Callable[[Prompt], list[
     """A function from prompts to token ids, through the chat template where the prompt is a chat."""
 
     def encode(prompt: Prompt) -> list[int]:
-        if isinstance(prompt.content, str):
-            ids = tokenizer.encode(prompt.content)
-        else:
-            messages = [dict(message) for message in prompt.content]
-            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        ids = tokenizer.encode(prompt.content) if isinstance(prompt.content, str) else _chat_ids(tokenizer, prompt)
         return list(ids[-config.max_prompt_tokens :]) if config.on_long_prompt == "truncate" else list(ids)
 
     return encode
@@ -107,7 +151,7 @@ def fit_prompts(
         )
     dropped = set(long)
     kept = [p for p in prompts if p.id not in dropped]
-    if not kept:
+    if prompts and not kept:
         raise UserError(f"every prompt is longer than data.max_prompt_tokens={config.max_prompt_tokens}")
     return kept, len(dropped)
 
@@ -144,25 +188,90 @@ class PromptStream:
             yield int(order[offset])
 
 
-def _prompt(row: Mapping[str, Any], index: int, name: str, config: DataConfig) -> Prompt:
-    content, answer = row[config.prompt_column], row[config.answer_column]
+def _chat_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
+    messages = [dict(message) for message in prompt.content]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if tokenizer.chat_template is None:
+        raise UserError("the model's tokenizer has no chat template; with --data.no-chat it is given plain text")
+    try:
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    except TemplateError as error:
+        raise UserError(f"the model's chat template refuses prompt {prompt.id}: {error}") from error
+
+
+def _has_heldout_side(config: DataConfig) -> bool:
+    return config.heldout is not None or not is_file(config.name)
+
+
+def _load(config: DataConfig, *, heldout: bool) -> tuple[list[Prompt], int]:
+    """The prompts of one data set, and how many of its rows were dropped."""
+    name = (config.heldout or config.name) if heldout else config.name
+    rows = load_rows(name, config.heldout_split if heldout else config.split, config.subset)
+    for column in filter(None, (config.prompt_column, config.answer_column)):
+        if column not in rows[0]:
+            raise UserError(f"{name} has no column {column!r}; it has {', '.join(rows[0])}")
+    numbered = [(index, row) for index, row in enumerate(rows) if not _is_dropped(row, config)]
+    if not numbered:
+        raise UserError(f"no row of {name} has an answer in {config.answer_column!r}")
+    return [_prompt(row, name, index, config) for index, row in numbered], len(rows) - len(numbered)
+
+
+def _is_dropped(row: Mapping[str, Any], config: DataConfig) -> bool:
+    return config.on_missing_answer == "drop" and config.answer_column is not None and not _cell(row, config)
+
+
+def _cell(row: Mapping[str, Any], config: DataConfig) -> str:
+    """What stands in the answer column; "" for nothing."""
+    answer = row[config.answer_column or ""]
+    return "" if answer is None else str(answer).strip()
+
+
+def _format(name: str) -> str:
+    """The kind of file that a name ends in, be it packed or not."""
+    path = Path(name)
+    return FORMATS[path.suffix] if path.suffix != ".gz" else FORMATS.get(Path(path.stem).suffix, "json")
+
+
+def _prompt(row: Mapping[str, Any], name: str, index: int, config: DataConfig) -> Prompt:
+    where = f"{name} row {index + 1}"
+    content = row[config.prompt_column]
     if content is None or not len(content):
-        raise UserError(f"{name} row {index + 1}: empty {config.prompt_column!r}")
-    if answer is None or str(answer).strip() == "":
-        raise UserError(f"{name} row {index + 1}: no answer in {config.answer_column!r}")
-    extra = {k: v for k, v in row.items() if k not in (config.prompt_column, config.answer_column, "id")}
+        raise UserError(f"{where}: empty {config.prompt_column!r}")
     return Prompt(
         id=str(row.get("id", f"{Path(name).stem}-{index}")),
-        content=_content(content, config),
-        answer=str(answer),
-        extra=extra,
+        content=_content(content, row, where, config),
+        answer=_answer(row, where, config),
+        extra={k: v for k, v in row.items() if k not in (config.prompt_column, "answer", "id")},
     )
 
 
-def _content(content: Any, config: DataConfig) -> str | tuple[dict[str, str], ...]:
+def _answer(row: Mapping[str, Any], where: str, config: DataConfig) -> str | None:
+    """The reference answer, which may be the last word of a worked solution."""
+    if config.answer_column is None:
+        return None
+    text = _cell(row, config)
+    if not text:
+        raise UserError(f"{where}: no answer in {config.answer_column!r}")
+    is_solution = config.extract_answer and any(mark in text for mark in FINAL)
+    final = extract_answer(text) if is_solution else text
+    if not final or (config.extract_answer and not is_solution and "\n" in text):
+        raise UserError(f"{where}: no final answer in {config.answer_column!r}: {text[-60:]!r}")
+    return final
+
+
+def _content(content: Any, row: Mapping[str, Any], where: str, config: DataConfig) -> str | tuple[dict[str, str], ...]:
     if not isinstance(content, str):
-        return tuple(dict(message) for message in content)
+        return tuple(_message(message, where) for message in content)
+    try:
+        text = config.template.format(**{**row, "prompt": content})
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(f"{where}: data.template cannot be filled: {type(error).__name__} {error}") from error
     if not config.chat:
-        return content
+        return text
     system = [{"role": "system", "content": config.system}] if config.system else []
-    return (*system, {"role": "user", "content": content})
+    return (*system, {"role": "user", "content": text})
+
+
+def _message(message: Any, where: str) -> dict[str, str]:
+    if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+        raise UserError(f"{where}: a chat message needs role and content, not {str(message)[:60]!r}")
+    return {"role": message["role"], "content": message["content"]}

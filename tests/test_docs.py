@@ -11,7 +11,10 @@ from types import ModuleType
 
 import pytest
 from conftest import ROOT
+from reference import cut, reference
 from transformers import AutoTokenizer
+
+from llmrl.trainers.config import LanguageConfig
 
 README = (ROOT / "README.md").read_text()
 ARITHMETIC = ROOT / "data" / "arithmetic"
@@ -37,11 +40,15 @@ def test_the_readme_has_the_two_commands() -> None:
 
 
 def test_every_file_that_the_documents_name_exists() -> None:
-    made_by_the_reader = {"my_rewards.py", "recipes/configs/my_rewards.yaml"}
+    made_by_the_reader = {"my_rewards.py", "recipes/configs/my_run.yaml"}
     for document in ("README.md", "recipes/README.md", "recipes/accelerate/README.md", "CONTRIBUTING.md"):
         text = (ROOT / document).read_text()
         for name in re.findall(r"(?:recipes|rewards|tests|data|llmrl)/[\w/]+\.(?:py|yaml|md)", text):
             assert name in made_by_the_reader or (ROOT / name).exists(), f"{document} names {name}"
+
+
+def test_the_reference_is_what_the_docstrings_say() -> None:
+    assert cut(README)[1] == reference(LanguageConfig) + "\n", "python tests/reference.py writes it anew"
 
 
 def test_every_method_stands_in_the_readmes_table() -> None:

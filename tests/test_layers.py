@@ -14,8 +14,10 @@ ROOMS = (
     ("types", "config", "distributed", "rewards"),
     ("verifiers",),
     ("algorithms",),
-    ("policies", "samplers", "scoring", "prompts", "metrics", "checkpoint", "report"),
+    ("policies", "samplers", "scoring", "prompts", "metrics", "checkpoint", "estimators", "report"),
     ("trainers",),
+    ("commands",),
+    ("cli",),
 )
 MAY_USE_A_NEIGHBOUR = {("samplers", "policies")}
 """The embedded sampler generates with the policy's own model."""

@@ -1,13 +1,15 @@
 """Rows to prompts, prompts to ids, and an order that depends on nothing but the seed."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
 from llmrl.errors import UserError
-from llmrl.prompts import DataConfig, PromptStream, fit_prompts, load_prompts, make_encoder
+from llmrl.prompts import DataConfig, PromptStream, fit_prompts, load_heldout, load_problems, load_prompts, make_encoder
 from llmrl.types import Prompt
 
 
@@ -32,6 +34,106 @@ def test_messages_are_taken_as_they_are_and_a_system_message_goes_before_strings
     with_system = DataConfig(name=config.name, system="be brief")
     assert [m["role"] for m in load_prompts(with_system)[0].content] == ["system", "user"]  # type: ignore[index]
     assert load_prompts(DataConfig(name=config.name, chat=False))[0].content == "hi"
+
+
+def test_the_answer_column_keeps_its_own_name_for_rewards(tmp_path: Path) -> None:
+    config = replace(write(tmp_path, [{"prompt": "1+1?", "solution": "so 2\n#### 2"}]), answer_column="solution")
+    assert load_prompts(config)[0].columns == {"answer": "so 2\n#### 2", "solution": "so 2\n#### 2"}
+    extracted = load_prompts(replace(config, extract_answer=True))[0]
+    assert extracted.columns == {"answer": "2", "solution": "so 2\n#### 2"}
+
+
+def test_rows_without_an_answer_can_be_dropped_and_are_counted(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"prompt": "q", "answer": a} for a in ("1", None, " ", "4")]
+    config = replace(write(tmp_path, rows), on_missing_answer="drop", heldout_rows=1, heldout=None)
+    train, heldout, unanswered = load_problems(config)
+    assert [p.answer for p in train + heldout] == ["1", "4"]
+    assert [p.id for p in train] == ["rows-0", "rows-3"]
+    assert unanswered == 2
+    with pytest.raises(UserError, match=r"no row of .* has an answer"):
+        load_problems(replace(write(tmp_path, rows[1:2]), on_missing_answer="drop"))
+
+
+def test_answers_are_optional_where_no_column_is_named(tmp_path: Path) -> None:
+    config = replace(write(tmp_path, [{"prompt": "say something"}]), answer_column=None)
+    assert load_prompts(config)[0].answer is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "answer"),
+    [
+        ("She has 3 * 4 = 12.\n#### 1,200", "1,200"),
+        (r"So it is $\boxed{\frac{1}{2}}$.", r"\frac{1}{2}"),
+        (r"\frac{3}{4}", r"\frac{3}{4}"),
+        ("72", "72"),
+        ("(2, 3)", "(2, 3)"),
+    ],
+)
+def test_the_final_answer_of_a_solution_is_extracted_and_a_plain_answer_kept(
+    tmp_path: Path, cell: str, answer: str
+) -> None:
+    config = replace(write(tmp_path, [{"prompt": "q", "answer": cell}]), extract_answer=True)
+    assert load_prompts(config)[0].answer == answer
+
+
+def test_a_template_is_filled_from_the_row(tmp_path: Path) -> None:
+    config = write(tmp_path, [{"prompt": "2+2?", "answer": "4", "unit": "apples"}])
+    config = replace(config, template="{prompt} Answer in {unit}.", chat=False)
+    assert load_prompts(config)[0].content == "2+2? Answer in apples."
+
+
+def test_a_tenth_of_a_file_without_a_heldout_side_is_held_out(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"id": i, "prompt": f"q{i}", "answer": "1"} for i in range(50)]
+    config = replace(write(tmp_path, rows), heldout=None)
+    train, heldout, _ = load_problems(config)
+    assert (len(train), len(heldout)) == (45, 5)
+    assert sorted(int(p.id) for p in train + heldout) == list(range(50))
+    assert load_heldout(config) == heldout
+    assert [int(p.id) for p in heldout] != list(range(45, 50))
+    assert len(load_problems(replace(config, heldout_rows=2))[1]) == 2
+    assert load_problems(write(tmp_path, rows))[0] == load_prompts(config)
+
+
+def test_packed_files_of_every_kind(tmp_path: Path) -> None:
+    import gzip
+
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "q", "answer": "1"}\n'))
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"prompt,answer\nq,1\n"))
+    for name in ("a.jsonl.gz", "b.csv.gz"):
+        assert load_prompts(DataConfig(name=str(tmp_path / name)))[0].answer == "1"
+
+
+REAL = {
+    "gsm8k/train.jsonl.gz": ("question", "72", 7473),
+    "gsm8k/test.jsonl.gz": ("question", "18", 1319),
+    "math/math500_test.jsonl.gz": ("problem", r"\left( 3, \frac{\pi}{2} \right)", 500),
+    "math/math_train_answers.jsonl.gz": ("problem", "0", 7470),
+    "svamp/svamp.jsonl.gz": ("question", "51", 1000),
+    "mawps/mawps.jsonl.gz": ("question", "43", 2065),
+}
+
+
+@pytest.mark.skipif("LLMRL_DATASETS" not in os.environ, reason="LLMRL_DATASETS names no folder of real data sets")
+@pytest.mark.parametrize("name", REAL)
+def test_real_data_sets_are_read_whole(name: str) -> None:
+    column, first, count = REAL[name]
+    path = Path(os.environ["LLMRL_DATASETS"]) / name
+    config = DataConfig(name=str(path), prompt_column=column, extract_answer=True, on_missing_answer="drop")
+    prompts = load_prompts(config)
+    assert len(prompts) == count
+    assert prompts[0].answer == first
+    assert all(prompt.answer for prompt in prompts)
+
+
+@pytest.mark.skipif("LLMRL_DATASETS" not in os.environ, reason="LLMRL_DATASETS names no folder of real data sets")
+def test_a_solution_s_own_final_answer_is_the_data_s() -> None:
+    path = Path(os.environ["LLMRL_DATASETS"]) / "gsm8k" / "train.jsonl.gz"
+    config = DataConfig(name=str(path), prompt_column="question", answer_column="solution", extract_answer=True)
+    given = load_prompts(replace(config, answer_column="answer"))
+    assert all(
+        one.answer.replace(",", "") == other.answer  # type: ignore[union-attr]
+        for one, other in zip(load_prompts(config), given, strict=True)
+    )
 
 
 def test_csv_and_parquet_are_read_too(tmp_path: Path) -> None:

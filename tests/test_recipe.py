@@ -14,7 +14,7 @@ from conftest import ROOT
 from safetensors.torch import load_file
 
 STEPS = 6
-TIMES = ("step_time", "time/", "tokens_per_second")
+TIMES = ("step_time", "time/", "tokens_per_second", "wall_s")
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,14 @@ from typing import Any, Literal, cast
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging as transformers_logging
+from transformers.utils.import_utils import is_bitsandbytes_available
 
 from llmrl.errors import UserError
 from llmrl.functional import chunked_logprobs_and_entropy
@@ -37,6 +41,8 @@ class ModelConfig:
     """Start from random weights of the architecture in `name` instead of its weights."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward pass and of frozen weights; trained weights are always float32."""
+    quantization: Literal["none", "nf4"] = "none"
+    """nf4 holds the frozen base in 4 bits and trains LoRA on it (QLoRA, Dettmers et al. 2023); needs bitsandbytes."""
     lora_rank: int = 16
     """Rank of the LoRA matrices on every linear layer but the head; 0 trains all weights."""
     lora_alpha: float = 32.0
@@ -49,6 +55,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.lora_rank < 0:
             raise ValueError("lora_rank must be 0 (train all weights) or more")
+        if self.quantization != "none" and (self.lora_rank == 0 or self.adapter or self.from_scratch):
+            raise ValueError(
+                "quantization holds a finished base that LoRA is trained on: "
+                "set lora_rank, and neither adapter nor from_scratch"
+            )
 
 
 class CausalPolicy(nn.Module):
@@ -69,9 +80,11 @@ class CausalPolicy(nn.Module):
         self.can_share_prefixes = _has_plain_attention(self.causal_lm.config)
 
     @classmethod
-    def from_pretrained(cls, config: ModelConfig, *, temperature: float = 1.0, seed: int = 0) -> CausalPolicy:
-        """Load model and tokenizer; raises UserError where the folder, the tokenizer or the model won't do."""
-        tokenizer = load_tokenizer(config.name)
+    def from_pretrained(
+        cls, config: ModelConfig, *, tokenizer: Any = None, temperature: float = 1.0, seed: int = 0
+    ) -> CausalPolicy:
+        """Load model and tokenizer, if it is not given; raises UserError where one of them won't do."""
+        tokenizer = tokenizer or load_tokenizer(config.name)
         trains_base = config.lora_rank == 0
         dtype = torch.float32 if trains_base else getattr(torch, config.dtype)
         torch.manual_seed(seed)
@@ -233,6 +246,11 @@ class CausalPolicy(nn.Module):
             for layer, base, (weight, forward) in zip(layers, bases, originals, strict=True):
                 base.weight.data, vars(layer)["forward"] = weight, forward
 
+    def fold_adapter(self) -> None:
+        """Make the adapter a part of the weights for good."""
+        if isinstance(self.model, PeftModel):
+            self.model = cast(PreTrainedModel, self.model.merge_and_unload())
+
     def save(self, folder: Path) -> None:
         """The adapter (LoRA) or the whole model, with its tokenizer, as transformers and peft load them."""
         self.model.save_pretrained(str(folder))
@@ -268,15 +286,50 @@ def _load_model(config: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
         if config.from_scratch:
             architecture = AutoConfig.from_pretrained(config.name)
             model = AutoModelForCausalLM.from_config(architecture, dtype=dtype)
-        else:
+        elif config.quantization == "none":
             model = AutoModelForCausalLM.from_pretrained(config.name, dtype=dtype)
-    except (OSError, ValueError, KeyError) as error:
+        else:
+            model = AutoModelForCausalLM.from_pretrained(config.name, dtype=dtype, quantization_config=_nf4(dtype))
+            _keep_differentiable(model)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"cannot load a causal language model from {config.name}: {_one_line(error)}") from error
-    if config.adapter is not None:
-        if not Path(config.adapter).is_dir():
-            raise UserError(f"adapter folder not found: {config.adapter}")
-        model = PeftModel.from_pretrained(model, config.adapter).merge_and_unload()
-    return model
+    return model if config.adapter is None else _with_adapter(model, config.adapter)
+
+
+def _with_adapter(model: PreTrainedModel, folder: str) -> PreTrainedModel:
+    """The model with an adapter merged into it; an adapter of tied weights is refused."""
+    if not (Path(folder) / "adapter_config.json").is_file():
+        raise UserError(f"no PEFT adapter in {folder}")
+    try:
+        adapted = PeftModel.from_pretrained(model, folder)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"the adapter in {folder} does not fit {model.name_or_path}: {_one_line(error)}") from error
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    if model.config.tie_word_embeddings and any(
+        isinstance(m, (BaseTunerLayer, AuxiliaryTrainingWrapper)) for m in ends
+    ):
+        raise UserError(
+            f"the adapter in {folder} changes the embeddings or the head of {model.name_or_path}, which are one "
+            "tensor there: it cannot be merged into one without changing the other"
+        )
+    return cast(PreTrainedModel, adapted.merge_and_unload())
+
+
+def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
+    if not is_bitsandbytes_available():
+        raise UserError('model.quantization needs bitsandbytes: pip install "llmrl[quantization]"')
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _keep_differentiable(model: nn.Module) -> None:
+    """On some CPUs bitsandbytes repacks a layer once it is used in eval mode, and then no gradient passes it."""
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for layer in model.modules():
+        if isinstance(layer, Linear4bit):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def _lora_config(config: ModelConfig) -> LoraConfig:

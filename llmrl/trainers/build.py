@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from llmrl import checkpoint
-from llmrl.policies.causal_lm import CausalPolicy
-from llmrl.prompts import fit_prompts, load_prompts, make_encoder
+from llmrl.policies.causal_lm import CausalPolicy, load_tokenizer
+from llmrl.prompts import fit_prompts, load_problems, make_encoder
 from llmrl.samplers.hf import HFSampler
 from llmrl.scoring import Scorer
 from llmrl.trainers.config import LanguageConfig
-from llmrl.trainers.language import LanguageTrainer, token_ends
+from llmrl.trainers.language import LanguageTrainer, check_division, token_ends
 from llmrl.trainers.loop import Loop
 from llmrl.trainers.run import RunFolder, default_output_dir, say
 from llmrl.trainers.stepper import AccelerateStepper, make_accelerator
+from llmrl.trainers.trackers import check_trackers
 from llmrl.verifiers.dispatch import RewardFunction, name_of
 
 
@@ -38,23 +40,28 @@ def run_language(
         say(f"{run.path} is already finished; its result is in {run.path / 'final'}")
         return checkpoint.read_json(run.summary)
     run.check(record, resume=config.train.resume == "auto")
-    prompts, heldout = load_prompts(config.data), load_prompts(config.data, heldout=True)
+    check_division(config.train)
+    check_trackers(config.train.trackers)
+    prompts, heldout, unanswered = load_problems(config.data)
+    if unanswered:
+        say(f"left out {unanswered} rows without an answer")
+    tokenizer = load_tokenizer(config.model.name)
     with Scorer(
         functions,
         timeout_s=config.rewards.timeout_s,
         max_failure_share=config.rewards.max_failure_share,
         workers=config.rewards.workers,
-        token_ends=lambda completion: token_ends(policy.tokenizer, completion),
+        token_ends=partial(token_ends, tokenizer),
     ) as scorer:
         scorer.check(prompts)
-        policy = CausalPolicy.from_pretrained(
-            config.model, temperature=config.sampling.temperature, seed=config.train.seed
-        ).to(accelerator.device)
-        encode = make_encoder(policy.tokenizer, config.data)
+        encode = make_encoder(tokenizer, config.data)
         prompts, dropped = fit_prompts(prompts, encode, config.data)
         heldout, _ = fit_prompts(heldout, encode, config.data)
         if dropped:
             say(f"left out {dropped} prompts longer than {config.data.max_prompt_tokens} tokens")
+        policy = CausalPolicy.from_pretrained(
+            config.model, tokenizer=tokenizer, temperature=config.sampling.temperature, seed=config.train.seed
+        ).to(accelerator.device)
         updates = config.train.steps * config.train.minibatches * config.algorithm.num_iterations
         trainer = LanguageTrainer(
             policy=policy,

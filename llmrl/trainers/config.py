@@ -31,6 +31,8 @@ class RewardsConfig:
     def __post_init__(self) -> None:
         if not self.functions:
             raise ValueError("functions names no reward")
+        if self.timeout_s <= 0 or self.workers < 1 or not 0 <= self.max_failure_share <= 1:
+            raise ValueError("timeout_s must be above 0, workers at least 1, max_failure_share between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,18 @@ class SamplingConfig:
     """Longest completion in tokens."""
     temperature: float = 1.0
     """Sampling temperature; the trainer's log-probs are of the same distribution."""
+    top_p: float = 1.0
+    """Only 1: the trainer scores the whole distribution, so sampling a part of it would bias every ratio."""
     max_rows: int = 512
     """Completions generated at once by the embedded sampler."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ValueError("temperature must be above 0 to train: greedy completions have no spread to learn from")
+        if self.top_p != 1:
+            raise ValueError(
+                f"top_p must be 1 to train, not {self.top_p:g}: the trainer cannot score a truncated distribution"
+            )
         if self.max_tokens < 1 or self.max_rows < 1:
             raise ValueError("max_tokens and max_rows must be at least 1")
 
@@ -85,16 +93,21 @@ class TrainConfig(OptimConfig):
     """Checkpoints that are kept."""
     resume: Literal["no", "auto"] = "no"
     """auto continues the run in output_dir from its newest checkpoint, or starts it."""
-    log_completions: bool = True
-    """Write every completion to completions.jsonl."""
+    completions: Literal["jsonl", "parquet", "none"] = "jsonl"
+    """Every completion in completions.jsonl; with parquet, turned into completions.parquet at the end."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Where metrics go beside the run's own files: tensorboard, wandb, trackio and accelerate's other trackers."""
     show_every: int = 20
     """Steps between completions shown on the terminal; 0: none."""
     seed: int = 0
     """Seed of everything that is random."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1 or self.prompts_per_step < 1 or self.keep_last < 1 or self.eval_problems < 1:
             raise ValueError("steps, prompts_per_step, keep_last and eval_problems must be at least 1")
+        if self.minibatches < 1 or self.micro_batch_tokens < 1:
+            raise ValueError("minibatches and micro_batch_tokens must be at least 1")
         if self.prompts_per_step % self.minibatches:
             raise ValueError(
                 f"prompts_per_step {self.prompts_per_step} is not a multiple of minibatches {self.minibatches}"

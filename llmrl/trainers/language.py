@@ -62,7 +62,6 @@ class LanguageTrainer:
         self.reference = make_reference(policy, stepper.forward) if algorithm.needs_reference else None
         self.kl_coef = algorithm.kl_coef
         self.num_tokens = 0
-        _check_division(train)
 
     def train_step(self, step: int) -> dict[str, float]:
         """One batch of prompts: sampled, scored, trained on."""
@@ -194,7 +193,7 @@ class LanguageTrainer:
         per_row = distributed.gather(batching.row_means(advantages, groups))
         self.num_tokens += token_count([*everyone, *left_out])
         if distributed.is_main():
-            if self.config.log_completions:
+            if self.config.completions != "none":
                 self.completions.write(completion_rows(everyone, step, per_row))
                 self.completions.write(completion_rows(left_out, step, None))
             if self.config.show_every and step % self.config.show_every == 0:
@@ -236,7 +235,8 @@ def token_ends(tokenizer: Any, completion: Completion) -> list[int]:
     return [len(text) for text in tokenizer.batch_decode(prefixes, skip_special_tokens=True)]
 
 
-def _check_division(train: TrainConfig) -> None:
+def check_division(train: TrainConfig) -> None:
+    """Raise UserError where the prompts of a step cannot be dealt out evenly."""
     parts = train.minibatches * distributed.world_size()
     if train.prompts_per_step % parts:
         raise UserError(

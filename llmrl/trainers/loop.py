@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmrl import checkpoint, distributed
+from llmrl.errors import Interrupted
+from llmrl.report import write_report
+from llmrl.trainers.card import model_card
 from llmrl.trainers.config import TrainConfig
 from llmrl.trainers.run import Interrupts, Progress, RunFolder, say
+from llmrl.trainers.trackers import Trackers
 
 VERSIONS = ("llmrl", "torch", "transformers", "accelerate", "peft")
 
@@ -55,14 +59,6 @@ class LoopState:
     sizes: dict[str, int] = field(default_factory=lambda: {"metrics": 0, "completions": 0})
 
 
-class Interrupted(Exception):
-    """The run was asked to stop; its state is saved."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by signal {number}")
-        self.exit_code = 128 + number
-
-
 class Loop:
     """Runs a trainer in a run folder."""
 
@@ -78,10 +74,11 @@ class Loop:
         with Interrupts() as interrupts:
             self._start()
             progress = Progress(self.config.steps, self.state.step)
-            while self.state.step < self.config.steps:
-                self._step(progress)
-                if interrupts.requested:
-                    self._stop(interrupts, progress)
+            with Trackers(self.config.trackers, self.run.path, self.record, after=self.state.step) as trackers:
+                while self.state.step < self.config.steps:
+                    self._step(progress, trackers)
+                    if interrupts.requested:
+                        self._stop(interrupts, progress)
             progress.close()
             return self._finish()
 
@@ -102,12 +99,16 @@ class Loop:
             say(f"run folder: {self.run.path}")
             say(_evaluation("before training", self.state.before))
             self._save()
+        if distributed.is_main():
+            checkpoint.check_space(self.run.checkpoints, self.config.keep_last)
 
-    def _step(self, progress: Progress) -> None:
+    def _step(self, progress: Progress, trackers: Trackers) -> None:
         self.state.step += 1
         metrics = self.trainer.train_step(self.state.step)
         if _due(self.state.step, self.config.eval_every):
             metrics |= self._evaluate()
+        metrics["wall_s"] = time.perf_counter() - self.begin
+        trackers.log(metrics, self.state.step)
         if distributed.is_main():
             self.run.metrics.write([{"step": self.state.step, **metrics}])
         progress.step(self.state.step, metrics)
@@ -120,18 +121,19 @@ class Loop:
         accuracy = measured.get("accuracy", -math.inf)
         if accuracy > self.state.best_accuracy:
             self.state.best_accuracy, self.state.best_step = accuracy, self.state.step
-            self._write_model("best")
+            self._write_model("best", measured)
         return {f"eval_{name}": value for name, value in measured.items()}
 
     def _stop(self, interrupts: Interrupts, progress: Progress) -> None:
         progress.close()
         self._save()
+        self._report()
         say(f"saved step {self.state.step}; continue with --train.resume auto --train.output-dir {self.run.path}")
         raise Interrupted(interrupts.received or 15)
 
     def _finish(self) -> dict[str, Any]:
         after = self.trainer.evaluate(full=True)
-        self._write_model("final")
+        self._write_model("final", after)
         self._save()
         summary: dict[str, Any] = {
             "seed": self.config.seed,
@@ -150,13 +152,28 @@ class Loop:
         say(_evaluation("after training", after))
         say(f"finished in {summary['wall_s']:.0f} s; the model is in {self.run.path / 'final'}")
         if distributed.is_main():
+            if self.config.completions == "parquet":
+                self.run.completions.to_parquet()
             checkpoint.write_text(self.run.summary, json.dumps(summary, indent=2) + "\n")
+        self._report()
         distributed.barrier()
         return summary
 
-    def _write_model(self, name: str) -> None:
+    def _report(self) -> None:
         if distributed.is_main():
-            checkpoint.write_folder(self.run.path / name, self.trainer.save_model)
+            write_report([self.run.path], self.run.report)
+            say(f"the report is {self.run.report}")
+
+    def _write_model(self, name: str, measured: Mapping[str, float]) -> None:
+        """The model with its card; ``measured`` is what its held-out evaluation gave."""
+        card = model_card(self.record, self.state.step, self.state.before, measured, self.run.path.name)
+
+        def fill(folder: Path) -> None:
+            self.trainer.save_model(folder)
+            (folder / "README.md").write_text(card)
+
+        if distributed.is_main():
+            checkpoint.write_folder(self.run.path / name, fill)
 
     def _save(self) -> None:
         self.state.wall_s = time.perf_counter() - self.begin

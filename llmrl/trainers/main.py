@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 from collections.abc import Callable
 
-from llmrl.errors import UserError
+from llmrl.errors import Interrupted, UserError
 
 
 def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
@@ -14,8 +15,6 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def guarded() -> None:
-        from llmrl.trainers.loop import Interrupted
-
         try:
             main()
         except UserError as error:
@@ -23,5 +22,11 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(2)
         except Interrupted as interruption:
             sys.exit(interruption.exit_code)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            where = f" while writing {error.filename}" if error.filename else ""
+            print(f"error: the disk is full{where}; make room, then go on with --train.resume auto", file=sys.stderr)
+            sys.exit(2)
 
     return guarded

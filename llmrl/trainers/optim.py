@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from transformers import SchedulerType
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -23,3 +25,13 @@ class OptimConfig:
     """Decay of the squared gradient's running mean."""
     max_grad_norm: float = 1.0
     """The gradient is scaled down to this norm."""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.max_grad_norm <= 0 or self.warmup_steps < 0 or self.weight_decay < 0:
+            raise ValueError(
+                "learning_rate and max_grad_norm must be above 0, warmup_steps and weight_decay at least 0"
+            )
+        if not (0 <= self.adam_beta1 < 1 and 0 <= self.adam_beta2 < 1):
+            raise ValueError("adam_beta1 and adam_beta2 must be at least 0 and below 1")
+        if self.schedule not in set(SchedulerType):
+            raise ValueError(f"schedule {self.schedule!r} is none of {', '.join(SchedulerType)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,10 @@ from llmrl.errors import UserError
 from llmrl.metrics import JsonLines, question
 from llmrl.types import Group
 
-MAY_CHANGE = ("steps", "resume", "save_every", "keep_last", "show_every", "micro_batch_tokens", "output_dir")
+MAY_CHANGE = (
+    *("steps", "resume", "save_every", "keep_last", "show_every", "micro_batch_tokens", "output_dir"),
+    *("completions", "trackers"),
+)
 """Settings of ``train`` that a resumed run may change."""
 
 
@@ -46,6 +50,7 @@ class RunFolder:
         self.completions = JsonLines(path / "completions.jsonl")
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
+        self.report = path / "report.html"
 
     @property
     def finished(self) -> bool:
@@ -58,9 +63,9 @@ class RunFolder:
         return (self.path / "config.yaml").exists()
 
     def check(self, config: Mapping[str, Any], *, resume: bool) -> None:
-        """Refuse to overwrite a run, or to mix two."""
+        """Refuse to overwrite a run, to mix two, or to write where nothing can be written."""
         if not self.started:
-            return
+            return _check_writable(self.path)
         if not resume:
             raise UserError(
                 f"{self.path} already holds a run; continue it with --train.resume auto, or choose another output_dir"
@@ -69,6 +74,7 @@ class RunFolder:
         changed = [k for k in changed_keys(old, _plain(config)) if not _may_change(k)]
         if changed:
             raise UserError(f"{self.path} was started with another configuration; these differ: {', '.join(changed)}")
+        return None
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Make the folder and record the configuration."""
@@ -195,6 +201,14 @@ def _line(metrics: Mapping[str, float]) -> str:
     parts = [f"{label} {metrics[name]:{form}}" for label, name, form in SHOWN if name in metrics]
     split = " ".join(f"{k.removeprefix('time/')} {v:.2f}" for k, v in metrics.items() if k.startswith("time/"))
     return "  ".join([*parts, f"{metrics['step_time']:.2f}s ({split})"])
+
+
+def _check_writable(path: Path) -> None:
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise UserError(f"cannot write to {path}: {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"cannot write to {path}: no permission in {there}")
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

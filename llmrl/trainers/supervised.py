@@ -13,12 +13,13 @@ import llmrl.functional as F
 from llmrl import checkpoint, distributed
 from llmrl.algorithms.sft import SFT
 from llmrl.policies.causal_lm import CausalPolicy, ModelConfig
-from llmrl.prompts import DataConfig, PromptStream, load_prompts, make_encoder
+from llmrl.prompts import DataConfig, PromptStream, load_problems, make_encoder
 from llmrl.trainers import batching, state
 from llmrl.trainers.config import TrainConfig
 from llmrl.trainers.loop import Loop
 from llmrl.trainers.run import Clock, RunFolder, default_output_dir, say
 from llmrl.trainers.stepper import AccelerateStepper, make_accelerator
+from llmrl.trainers.trackers import check_trackers
 from llmrl.trainers.update import UpdateMetrics, in_micro_batches, update
 from llmrl.types import Batch, Completion, Experience, Group, Prompt
 
@@ -133,7 +134,8 @@ def run_supervised(config: SupervisedConfig, recipe: str) -> dict[str, Any]:
         say(f"{run.path} is already finished; its result is in {run.path / 'final'}")
         return checkpoint.read_json(run.summary)
     run.check(asdict(config), resume=config.train.resume == "auto")
-    rows, heldout = load_prompts(config.data), load_prompts(config.data, heldout=True)
+    check_trackers(config.train.trackers)
+    rows, heldout, _ = load_problems(config.data)
     policy = CausalPolicy.from_pretrained(config.model, seed=config.train.seed).to(accelerator.device)
     stepper = AccelerateStepper(accelerator, policy, config.train, config.train.steps)
     encode = make_encoder(policy.tokenizer, config.data)

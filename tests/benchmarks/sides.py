@@ -82,7 +82,7 @@ def run_ours(shape: Shape, model: str, steps: int, options: dict[str, Any]) -> d
         learning_rate=shapes.LEARNING_RATE,
         schedule="constant",
         max_grad_norm=shapes.MAX_GRAD_NORM,
-        log_completions=False,
+        completions="none",
         show_every=0,
         seed=shapes.SEED,
         **options,

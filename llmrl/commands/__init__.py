@@ -1,0 +1,1 @@
+"""What ``llmrl <command>`` does, a module for each command; every one has ``main(arguments)``."""
