@@ -58,7 +58,7 @@ def watch(runs: Sequence[Path]) -> None:
         with Live(refresh_per_second=4) as live:
             while True:
                 finished = all(folder.finished for folder in folders)
-                live.update(Group(*map(_table, folders)))
+                live.update(Group(*(part for folder in folders for part in _shown(folder))))
                 if finished:
                     return
                 time.sleep(REFRESH_S)
@@ -66,20 +66,20 @@ def watch(runs: Sequence[Path]) -> None:
         return
 
 
-def _table(folder: RunFolder) -> Any:
+def _shown(folder: RunFolder) -> tuple[str, Any]:
+    """A line that names the run, and a table of its metrics."""
     from rich.table import Table
 
     rows = list(_metrics(folder))
-    state = "finished" if folder.finished else "running"
-    title = f"{folder.path}: step {rows[-1]['step']}, {state}" if rows else f"{folder.path}: no step yet"
-    table = Table(title=title, title_justify="left", box=None)
+    table = Table(box=None)
     for column in ("", "now", "so far"):
         table.add_column(column)
     for label, name, form in (*SHOWN, ("held-out", "eval_accuracy", ".3f")):
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
             table.add_row(label, f"{values[-1]:{form}}", sparkline(values))
-    return table
+    state = "finished" if folder.finished else "running"
+    return f"{folder.path.name}: step {rows[-1]['step'] if rows else 0}, {state}", table
 
 
 def _metrics(folder: RunFolder) -> Iterator[dict[str, Any]]:
