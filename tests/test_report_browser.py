@@ -237,6 +237,31 @@ def test_smoothing_averages_and_keeps_what_was_behind(browser: Browser, pages: d
     assert line["y"][6] == pytest.approx((9 * keep[0] + 0.5 * sum(keep[1:])) / sum(keep), rel=1e-9)
 
 
+def test_the_height_of_a_chart_fits_what_it_shows_and_spikes_can_leave_it(
+    browser: Browser, pages: dict[str, Path], tmp_path: Path
+) -> None:
+    def heights() -> tuple[float, float]:
+        return next(
+            ends
+            for name, ends in browser.plots("[plot.name, [plot.y_range.start, plot.y_range.end]]")
+            if name == "loss"
+        )
+
+    browser.open(pages["one"])
+    smoothing(browser, 0)
+    assert heights() == pytest.approx((0.5 - 0.06 * 8.5, 9 + 0.06 * 8.5))
+    run = make_run(tmp_path / "run", steps=STEPS)
+    rows = [{"step": s, "loss": 100.0 if s == 20 else s % 5} for s in range(1, STEPS + 1)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_report([run], tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    smoothing(browser, 0)
+    assert heights()[1] > 100
+    browser.one("#trim").click()
+    low, high = heights()
+    assert low < 0 < 4 < high < 7
+
+
 def test_hovering_shows_values_and_moves_a_cursor_in_every_chart(browser: Browser, pages: dict[str, Path]) -> None:
     browser.open(pages["one"])
     smoothing(browser, 0)
@@ -278,7 +303,7 @@ def test_seeds_are_one_curve_with_a_band_or_a_curve_each(browser: Browser, pages
     assert band["low"] == pytest.approx([step / 100 for step in range(1, STEPS + 1)])
     assert band["high"] == pytest.approx([2 + step / 100 for step in range(1, STEPS + 1)])
     assert browser.texts("#comparison tbody th")[0] == "seeds 0, 1, 2: mean of 3"
-    assert "0.250 → 0.760 +0.510 0.750 – 0.770" in browser.texts("#comparison td")[0]
+    assert "0.250 → 0.760 +0.510 (0.750 to 0.770)" in browser.texts("#comparison td")[0]
     browser.one("#by-seed").click()
     assert len(browser.texts("#legend label")) == 3
     assert [layer["y"][0] for layer in browser.drawn("reward")[2::4]] == [0.01, 1.01, 2.01]

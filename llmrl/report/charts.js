@@ -26,6 +26,7 @@ class Chart {
   constructor(metric, series, element, handlers) {
     Object.assign(this, { metric, series, element });
     this.range = new Bokeh.Range1d();
+    this.heights = new Bokeh.Range1d();
     this.figure = this.makeFigure(handlers);
     this.layers = series.map((one) => this.addSeries(one.index));
     this.cursor = new Bokeh.Span({ location: 0, dimension: "height", line_color: colour("quiet"), line_width: 1, visible: false });
@@ -35,7 +36,7 @@ class Chart {
 
   makeFigure({ onHover, onLeave, onZoom, onReset }) {
     const figure = Bokeh.Plotting.figure({
-      name: this.metric, height: HEIGHT, sizing_mode: "stretch_width", tools: [], toolbar_location: null, x_range: this.range,
+      name: this.metric, height: HEIGHT, sizing_mode: "stretch_width", tools: [], toolbar_location: null, x_range: this.range, y_range: this.heights,
       background_fill_alpha: 0, border_fill_alpha: 0, outline_line_alpha: 0, min_border: 0, min_border_right: 8,
     });
     for (const axis of [figure.xaxis, figure.yaxis]) {
@@ -83,8 +84,15 @@ class Chart {
       raw.data = data?.raw ? { x: data.raw.x, y: data.raw.mean } : { x: [], y: [] };
       dots.visible = data !== null && data.line.x.length <= 12; // a few evaluations, or a run that has just begun
     });
+    this.fit(settings);
     const last = this.data.filter(Boolean).map(({ line }) => short(line.mean.at(-1)));
     this.element.setAttribute("aria-label", `${this.metric}: ${last.length ? `now ${last.join(", ")}` : "no values"}`);
+  }
+
+  /** Show x from `start` to `end`, and as much y as lies there. */
+  fit({ zoom, trim }) {
+    this.range.setv(zoom);
+    this.heights.setv(extent(this.data.filter(Boolean), zoom, trim));
   }
 
   /** Label, x, value and spread of every visible series nearest to `x`. */

@@ -9,11 +9,10 @@ for (const { curves } of page.runs) curves.wall_s &&= curves.wall_s.map((seconds
 /** A smoothing position (0 to 20) as a number of steps, up to a quarter of the longest run. */
 const spanOf = (position) => (position === 0 ? 0 : Math.max(1, Math.round((longest("step") / 4) ** (position / 20))));
 
-const settings = { axis: "step", span: 0, bucket: page.bucket };
+const settings = { axis: "step", span: 0, bucket: page.bucket, trim: false, zoom: { start: 0, end: 1 } };
 const charts = new Map();
 const open = new Set(page.metrics.filter((metric) => metric.open).map((metric) => metric.name));
 let series = [];
-let xRange = { start: 0, end: 1 };
 
 /** One series a run, or one a group of seeds. */
 function makeSeries() {
@@ -52,8 +51,8 @@ function wholeRun() {
 }
 
 function zoom(start, end) {
-  xRange = { start, end };
-  for (const chart of charts.values()) chart.range.setv(xRange);
+  settings.zoom = { start, end };
+  for (const chart of charts.values()) chart.fit(settings);
   const whole = wholeRun();
   byId("reset-zoom").hidden = start === whole.start && end === whole.end;
 }
@@ -114,7 +113,6 @@ function addChart(name) {
   const after = [...byId("charts").children].find((other) => order.indexOf(other.dataset.metric) > order.indexOf(name));
   byId("charts").insertBefore(figure, after ?? null);
   const chart = new Chart(name, series, plot, handlers);
-  chart.range.setv(xRange);
   chart.refresh(settings);
   charts.set(name, chart);
 }
@@ -149,8 +147,8 @@ function makeAxis() {
     byId("axis").append(el("label", {}, button, name));
     button.addEventListener("change", () => {
       settings.axis = axis;
-      resetZoom();
       refresh();
+      resetZoom();
     });
   }
 }
@@ -167,6 +165,10 @@ function showCurves() {
   byId("smoothing").value = longest("step") >= 20 ? 8 : 0;
   byId("smoothing").addEventListener("input", onSmoothing);
   byId("reset-zoom").addEventListener("click", resetZoom);
+  byId("trim").addEventListener("change", ({ target }) => {
+    settings.trim = target.checked;
+    refresh();
+  });
   byId("by-seed").addEventListener("change", () => {
     makeSeries();
     redraw();

@@ -15,7 +15,10 @@ from llmrl.errors import UserError
 from llmrl.report.completions import Sample, read_completions
 from llmrl.report.curves import Metrics, read_metrics
 
-NOT_THE_EXPERIMENT = ("seed", "output_dir", "resume", "save_every", "keep_last", "show_every", "log_completions")
+NOT_THE_EXPERIMENT = (
+    *("seed", "output_dir", "resume", "save_every", "keep_last", "show_every", "log_completions"),
+    *("eval_every", "micro_batch_tokens"),
+)
 """Last parts of the settings in which two runs may differ and still be repetitions of each other."""
 
 

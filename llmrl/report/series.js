@@ -60,6 +60,27 @@ function drawn(runs, metric, { axis, span, bucket }) {
   return { line: smoothed[0], band: bucket > 1 ? only : null, raw: span > 0 && bucket === 1 ? only : null };
 }
 
+/**
+ * The lowest and highest y of what is drawn between two x, with a margin. Trimmed, single spikes may leave the
+ * chart: the middle nine tenths of all values, and 40% of their extent on either side, stay in it.
+ */
+function extent(drawnSeries, { start, end }, trim) {
+  const inside = ({ x }, values) => values.filter((_, i) => x[i] >= start && x[i] <= end);
+  const values = drawnSeries.flatMap(({ line, band, raw }) => [
+    ...inside(line, line.mean), ...(band ? [...inside(band, band.low), ...inside(band, band.high)] : []),
+    ...(raw ? inside(raw, raw.mean) : [])]).sort((a, b) => a - b);
+  if (!values.length) return { start: 0, end: 1 };
+  let [low, high] = [values[0], values.at(-1)];
+  const quantile = (share) => values[Math.round(share * (values.length - 1))];
+  const spread = 0.4 * (quantile(0.95) - quantile(0.05));
+  if (trim && spread > 0) {
+    low = Math.max(low, quantile(0.05) - spread);
+    high = Math.min(high, quantile(0.95) + spread);
+  }
+  const margin = 0.06 * (high - low) || Math.abs(high) / 2 || 1;
+  return { start: low - margin, end: high + margin };
+}
+
 /** The index of the number nearest to `target` in an increasing array. */
 function nearest(numbers, target) {
   let low = 0;

@@ -61,7 +61,7 @@ function beforeAfter(measures) {
   if (!after.length) return "–";
   const span = el("span", { class: "pair" }, `${fixed(averaged(before))} → `, el("strong", {}, fixed(averaged(after))));
   if (before.length === after.length) span.append(" ", change(averaged(before), averaged(after)));
-  if (after.length > 1) span.append(el("small", { class: "quiet" }, ` ${fixed(Math.min(...after))} – ${fixed(Math.max(...after))}`));
+  if (after.length > 1) span.append(el("small", { class: "quiet" }, ` (${fixed(Math.min(...after))} to ${fixed(Math.max(...after))})`));
   return span;
 }
 
