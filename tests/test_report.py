@@ -247,7 +247,7 @@ def test_a_long_run_stays_small(tmp_path: Path) -> None:
             values = {name: noise.random() for name in names}
             file.write(json.dumps({"step": step, "num_tokens": 5000 * step, "step_time": 1.5, **values}) + "\n")
     row = {"prompt": "q" * 300, "completion": "c" * 900, "answer": "1", "reward": 1.0, "advantage": 0.1}
-    write_lines(run / "completions.jsonl", [{"step": i, "prompt_id": i, **row} for i in range(20_000)])
+    write_lines(run / "completions.jsonl", [{"step": i, "prompt_id": i, **row} for i in range(6000)])
     finish(run, 0, 20_000)
     write_report([run], tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 5e6

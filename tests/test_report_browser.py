@@ -60,7 +60,7 @@ class Browser:
         return self.driver.find_elements("css selector", selector)
 
     def texts(self, selector: str) -> list[str]:
-        return [element.text for element in self.all(selector)]
+        return self.js("return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText.trim())", selector)
 
     def column(self, name: str) -> list[str]:
         return self.texts(f"#rows td.{name}")

@@ -78,11 +78,15 @@ function onHover(chart, { x, sx, sy }) {
   box.replaceChildren(el("div", { class: "quiet" }, `step ${short(values[0].step)}${unit ? ` · ${short(values[0].x)} ${unit}` : ""}`),
     ...values.map(line));
   box.hidden = false;
-  const at = chart.element.getBoundingClientRect();
-  const right = at.left + sx + 14;
-  const fits = right + box.offsetWidth < document.documentElement.clientWidth;
-  box.style.left = `${scrollX + (fits ? right : Math.max(8, at.left + sx - 14 - box.offsetWidth))}px`;
-  box.style.top = `${scrollY + at.top + sy + 14}px`;
+  place(box, chart.element.getBoundingClientRect(), sx, sy);
+}
+
+/** Put the box beside a point of an element, on the side where the window has room for it. */
+function place(box, { left, top }, sx, sy) {
+  const { clientWidth, clientHeight } = document.documentElement;
+  const beside = (at, size, room) => (at + 14 + size < room ? at + 14 : Math.max(8, at - 14 - size));
+  box.style.left = `${scrollX + beside(left + sx, box.offsetWidth, clientWidth)}px`;
+  box.style.top = `${scrollY + beside(top + sy, box.offsetHeight, clientHeight)}px`;
 }
 
 function onLeave() {
