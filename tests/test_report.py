@@ -213,6 +213,14 @@ def test_a_budget_of_bytes_is_kept_and_long_texts_are_clipped(tmp_path: Path) ->
     assert f"… {20_000 - LONGEST:,} characters left out …" in sample.rows[0]["completion"]
 
 
+def test_a_row_and_a_prompt_of_many_rows_are_paid_for_once(tmp_path: Path) -> None:
+    rows = [{"step": 1, "prompt_id": 0, "sample": i, "prompt": "q" * 1000, "reward": i} for i in range(12)]
+    write_lines(tmp_path / "completions.jsonl", rows)
+    price = sum(len(json.dumps({**row, "prompt": None})) for row in rows) + len(json.dumps("q" * 1000)) - len("null")
+    assert len(read_completions(tmp_path, 12, price).rows) == 12
+    assert len(read_completions(tmp_path, 12, price - 1).rows) == 11
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [

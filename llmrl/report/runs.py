@@ -151,12 +151,7 @@ def grouped(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
     if len(groups) == 1 and len(runs) > 1:
         return [{"label": "seeds " + ", ".join(str(run.seed) for run in runs), "runs": list(range(len(runs)))}]
     keys = [row["key"] for row in compare([runs[members[0]].experiment for members in groups.values()])]
-    found = [{"label": _label(runs[m[0]], keys, names[m[0]]), "runs": m} for m in groups.values()]
-    labels = [group["label"] for group in found]
-    for group in found:
-        if labels.count(group["label"]) > 1:
-            group["label"] += f" ({names[group['runs'][0]]})"
-    return found
+    return [{"label": _label(runs[m[0]], keys, names[m[0]]), "runs": m} for m in groups.values()]
 
 
 def compare(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
