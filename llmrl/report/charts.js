@@ -29,14 +29,17 @@ class Chart {
     this.heights = new Bokeh.Range1d();
     this.figure = this.makeFigure(handlers);
     this.layers = series.map((one) => this.addSeries(one.index));
-    this.cursor = new Bokeh.Span({ location: 0, dimension: "height", line_color: colour("quiet"), line_width: 1, visible: false });
+    this.cursor = new Bokeh.Span({
+      location: 0, dimension: "height", line_color: colour("quiet"), line_width: 1, visible: false,
+    });
     this.figure.add_layout(this.cursor);
     this.ready = Bokeh.Plotting.show(this.figure, element);
   }
 
   makeFigure({ onHover, onLeave, onZoom, onReset }) {
     const figure = Bokeh.Plotting.figure({
-      name: this.metric, height: HEIGHT, sizing_mode: "stretch_width", tools: [], toolbar_location: null, x_range: this.range, y_range: this.heights,
+      name: this.metric, height: HEIGHT, sizing_mode: "stretch_width", tools: [], toolbar_location: null,
+      x_range: this.range, y_range: this.heights,
       background_fill_alpha: 0, border_fill_alpha: 0, outline_line_alpha: 0, min_border: 0, min_border_right: 8,
     });
     for (const axis of [figure.xaxis, figure.yaxis]) {
@@ -80,7 +83,8 @@ class Chart {
     this.data.forEach((data, i) => {
       const { line, band, raw, dots } = this.layers[i];
       line.data = data ? { x: data.line.x, y: data.line.mean } : { x: [], y: [] };
-      band.data = data?.band ? { x: data.band.x, low: data.band.low, high: data.band.high } : { x: [], low: [], high: [] };
+      const { x = [], low = [], high = [] } = data?.band ?? {};
+      band.data = { x, low, high };
       raw.data = data?.raw ? { x: data.raw.x, y: data.raw.mean } : { x: [], y: [] };
       dots.visible = data !== null && data.line.x.length <= 12; // a few evaluations, or a run that has just begun
     });

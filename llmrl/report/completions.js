@@ -26,8 +26,8 @@ class Completions {
   shownColumns() {
     const wanted = ["step", "run", "prompt", "completion", "answer", "reward",
       ...(this.parts.length > 1 ? this.parts : []), "advantage", "tokens", "finish_reason", "failures"];
-    const there = (name) => this.columns[name] && (name !== "run" || this.page.runs.length > 1);
-    return wanted.filter((name) => there(name) && (name !== "failures" || this.columns.failures.some((f) => f?.length)));
+    const empty = { run: this.page.runs.length === 1, failures: !this.columns.failures?.some((of) => of?.length) };
+    return wanted.filter((name) => this.columns[name] && !empty[name]);
   }
 
   fillChoices() {
@@ -81,7 +81,10 @@ class Completions {
       const value = this.columns[name]?.[row];
       return typeof value === "number" && value >= (from ?? -Infinity) && value <= (to ?? Infinity);
     };
-    const within = [range("reward", number("rewardFrom"), number("rewardTo")), range("step", number("stepFrom"), number("stepTo"))];
+    const within = [
+      range("reward", number("rewardFrom"), number("rewardTo")),
+      range("step", number("stepFrom"), number("stepTo")),
+    ];
     const matches = (row) => ["prompt", "completion", "answer"].some((name) =>
       String(this.value(name, row) ?? "").toLowerCase().includes(text));
     return (row) => within.every((passes) => passes(row))
@@ -103,7 +106,8 @@ class Completions {
   sort() {
     const sign = this.descending ? -1 : 1;
     const keys = new Map(this.found.map((row) => [row, this.value(this.sortBy, row)]));
-    const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+    const bothNumbers = (a, b) => typeof a === "number" && typeof b === "number";
+    const compare = (a, b) => (bothNumbers(a, b) ? a - b : String(a).localeCompare(String(b)));
     this.found.sort((a, b) => {
       const [x, y] = [keys.get(a), keys.get(b)];
       if (x == null || y == null) return (x == null) - (y == null) || a - b;
@@ -112,7 +116,8 @@ class Completions {
   }
 
   sortOn(name) {
-    this.descending = this.sortBy === name ? !this.descending : ["reward", "advantage", "tokens", "failures"].includes(name);
+    const highestFirst = ["reward", "advantage", "tokens", "failures"].includes(name);
+    this.descending = this.sortBy === name ? !this.descending : highestFirst;
     this.sortBy = name;
     this.search();
     byId("rows").querySelector(`th[aria-sort] button`).focus();
@@ -135,7 +140,8 @@ class Completions {
     const rows = this.found.slice(this.first, this.first + PER_PAGE);
     tBodies[0].replaceChildren(...rows.map((row, i) => this.tableRow(row, this.first + i)));
     const last = Math.min(this.first + PER_PAGE, this.found.length);
-    byId("page").textContent = this.found.length ? `${short(this.first + 1)}–${short(last)} of ${short(this.found.length)}`
+    byId("page").textContent = this.found.length
+      ? `${short(this.first + 1)}–${short(last)} of ${short(this.found.length)}`
       : this.size ? "No completion passes these filters." : "This run has no completions to show.";
     byId("previous").disabled = this.first === 0;
     byId("next").disabled = last >= this.found.length;
@@ -178,7 +184,8 @@ class Completions {
     this.position = position;
     const row = this.found[position];
     const step = this.columns.step?.[row];
-    byId("opened-title").textContent = `Step ${short(step)}${this.page.runs.length > 1 ? ` of ${this.value("run", row)}` : ""}`;
+    const of = this.page.runs.length > 1 ? ` of ${this.value("run", row)}` : "";
+    byId("opened-title").textContent = `Step ${short(step)}${of}`;
     byId("opened-body").replaceChildren(...this.details(row));
     byId("earlier").disabled = position === 0;
     byId("later").disabled = position === this.found.length - 1;
@@ -190,8 +197,9 @@ class Completions {
   details(row) {
     const texts = ["prompt", "completion", "answer"].filter((name) => this.value(name, row) != null);
     const block = (name) => [el("h3", {}, name), el("pre", { class: name }, this.value(name, row))];
-    const numbers = Object.keys(this.columns).filter((name) => !["prompt", "completion", "answer", "failures", "run"].includes(name));
-    const pair = (name) => el("div", { class: name === "reward" ? "main" : null }, el("dt", {}, name), el("dd", {}, short(this.value(name, row))));
+    const elsewhere = ["prompt", "completion", "answer", "failures", "run"];
+    const numbers = Object.keys(this.columns).filter((name) => !elsewhere.includes(name));
+    const pair = (name) => el("div", {}, el("dt", {}, name), el("dd", {}, short(this.value(name, row))));
     const failures = this.columns.failures?.[row] ?? [];
     return [...texts.flatMap(block), el("dl", {}, ...numbers.map(pair)),
       ...failures.map((reason) => el("p", { class: "note" }, `Failed: ${reason}`)), ...this.siblings(row)];

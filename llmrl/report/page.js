@@ -19,8 +19,7 @@ function makeSeries() {
   const bySeed = byId("by-seed").checked;
   const groups = bySeed ? page.groups : page.runs.map((run, i) => ({ label: run.name, runs: [i] }));
   series = groups.map(({ label, runs }, index) => ({
-    label: runs.length > 1 ? `${label} (mean of ${runs.length}, band: lowest to highest)` : label,
-    runs: runs.map((i) => page.runs[i]), index, visible: true,
+    label, runs: runs.map((i) => page.runs[i]), index, visible: true,
   }));
   byId("legend").hidden = page.runs.length === 1;
   byId("legend").replaceChildren(...series.map(legendEntry));
@@ -34,7 +33,8 @@ function legendEntry(one) {
     one.visible = box.checked;
     refresh();
   });
-  return el("label", {}, box, swatch, one.label);
+  const many = one.runs.length > 1 ? ` (mean of ${one.runs.length}, band: lowest to highest)` : null;
+  return el("label", {}, box, swatch, el("span", {}, one.label, many));
 }
 
 function refresh() {
@@ -72,11 +72,13 @@ function onHover(chart, { x, sx, sy }) {
   const line = ({ label, index, value, ends, raw }) => {
     const dot = el("i", { class: "swatch" });
     dot.style.background = `var(--series-${index % COLOURS})`;
-    const extent = ends ? ` (${short(ends[0])} to ${short(ends[1])})` : raw === undefined ? null : ` (unsmoothed ${short(raw)})`;
-    return el("div", {}, dot, page.runs.length > 1 ? `${label.replace(/ \(.*/, "")} ` : null, el("b", {}, short(value)), extent);
+    const unsmoothed = raw === undefined ? null : ` (unsmoothed ${short(raw)})`;
+    const beside = ends ? ` (${short(ends[0])} to ${short(ends[1])})` : unsmoothed;
+    const name = page.runs.length > 1 ? `${label} ` : null;
+    return el("div", {}, dot, name, el("b", {}, short(value)), beside);
   };
-  box.replaceChildren(el("div", { class: "quiet" }, `step ${short(values[0].step)}${unit ? ` · ${short(values[0].x)} ${unit}` : ""}`),
-    ...values.map(line));
+  const where = `step ${short(values[0].step)}${unit ? ` · ${short(values[0].x)} ${unit}` : ""}`;
+  box.replaceChildren(el("div", { class: "quiet" }, where), ...values.map(line));
   box.hidden = false;
   place(box, chart.element.getBoundingClientRect(), sx, sy);
 }
@@ -159,7 +161,8 @@ function makeAxis() {
 
 function onSmoothing() {
   settings.span = spanOf(Number(byId("smoothing").value));
-  byId("span").textContent = settings.span ? `about ${short(settings.span)} step${settings.span === 1 ? "" : "s"}` : "off";
+  const steps = settings.span === 1 ? "step" : "steps";
+  byId("span").textContent = settings.span ? `about ${short(settings.span)} ${steps}` : "off";
   refresh();
 }
 
@@ -179,7 +182,8 @@ function showCurves() {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   if (page.bucket > 1) {
-    byId("curves-note").textContent = `Each point is the mean of ${page.bucket} steps; the band of a single run spans their lowest and highest values.`;
+    byId("curves-note").textContent = `Each point is the mean of ${page.bucket} steps; `
+      + "the band of a single run spans their lowest and highest values.";
   }
   makeSeries();
   makeAxis();

@@ -61,7 +61,8 @@ function beforeAfter(measures) {
   if (!after.length) return "–";
   const span = el("span", { class: "pair" }, `${fixed(averaged(before))} → `, el("strong", {}, fixed(averaged(after))));
   if (before.length === after.length) span.append(" ", change(averaged(before), averaged(after)));
-  if (after.length > 1) span.append(el("small", { class: "quiet" }, ` (${fixed(Math.min(...after))} to ${fixed(Math.max(...after))})`));
+  const range = ` (${fixed(Math.min(...after))} to ${fixed(Math.max(...after))})`;
+  if (after.length > 1) span.append(el("small", { class: "quiet" }, range));
   return span;
 }
 
@@ -82,7 +83,7 @@ function comparison(page) {
 function notes(page) {
   return page.runs.flatMap((run) => {
     const odd = Object.entries(run.not_finite).map(([name, [number, first]]) =>
-      `${name} was not a finite number ${number === 1 ? "once" : `${short(number)} times`}, first at step ${short(first)}`);
+      `${name} was not finite ${number === 1 ? "once" : `${short(number)} times`}, first at step ${short(first)}`);
     const prefix = page.runs.length > 1 ? `${run.name}: ` : "";
     return [...run.notes, ...odd].map((note) => el("p", { class: "note" }, prefix + note));
   });
@@ -93,14 +94,15 @@ function showResult(page) {
   const single = page.runs.length === 1;
   byId("title").textContent = page.title;
   const models = [...new Set(page.runs.map((one) => one.model).filter(Boolean))];
-  byId("subtitle").textContent = [models.join(", "), single ? status(run) : null, single ? `last written ${run.written}` : null]
-    .filter(Boolean).join(" · ");
+  const state = single ? [status(run), `last written ${run.written}`] : [];
+  byId("subtitle").textContent = [models.join(", "), ...state].filter(Boolean).join(" · ");
   byId("footer").textContent = `Written by llmrl ${page.version} on ${page.written}. `
     + "This file holds everything it shows and asks no network for more.";
   byId("notes").append(...notes(page));
   byId("comparison").hidden = single;
   if (!single) return byId("comparison").append(comparison(page));
-  byId("measures").append(...Object.entries(run.measures).map(([name, measure]) => measureCard(name, measure, run.finished)));
+  const cards = Object.entries(run.measures).map(([name, measure]) => measureCard(name, measure, run.finished));
+  byId("measures").append(...cards);
   byId("facts").append(...facts(run).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
