@@ -50,8 +50,8 @@ def test_a_page_of_a_finished_run(tmp_path: Path) -> None:
     }
     assert (run["steps"], run["wall_s"], run["completions"], run["failed"]) == (12, 30.0, 48, 1)
     assert data["completions"]["count"] == 48
-    assert run["curves"]["wall_s"] == [2 * step for step in range(1, 13)]
-    assert run["curves"]["num_tokens"] == [100 * step for step in range(1, 13)]
+    assert run["curves"]["wall_s"] == [2 * step for step in range(13)]
+    assert run["curves"]["num_tokens"] == [100 * step for step in range(13)]
     assert {"key": "train.seed", "values": ["0"]} in data["config"]
     assert "<title>run · llmrl</title>" in page
     assert not list(tmp_path.glob(".partial*"))

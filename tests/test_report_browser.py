@@ -215,7 +215,7 @@ def test_the_axis_is_steps_tokens_or_time(browser: Browser, pages: dict[str, Pat
     for axis, factor in (("num_tokens", 100), ("wall_s", 2), ("step", 1)):
         browser.js("arguments[0].click()", browser.one(f"#axis input[value={axis}]"))
         assert browser.drawn("reward")[2]["x"] == [factor * step for step in range(1, STEPS + 1)]
-        assert browser.drawn("eval_accuracy")[2]["x"] == [factor * step for step in range(5, STEPS + 1, 5)]
+        assert browser.drawn("eval_accuracy")[2]["x"] == [factor * step for step in range(0, STEPS + 1, 5)]
 
 
 def smoothing(browser: Browser, position: int) -> None:
@@ -283,7 +283,7 @@ def test_dragging_zooms_every_chart_and_a_button_goes_back(browser: Browser, pag
         }
 
     browser.open(pages["one"])
-    assert ranges() == {(1, STEPS)}
+    assert ranges() == {(0, STEPS)}
     chart = browser.one("figure[data-metric=loss] .plot")
     ActionChains(browser.driver).move_to_element(chart).click_and_hold().move_by_offset(60, 5).release().perform()
     browser.wait(lambda: browser.one("#reset-zoom").is_displayed())
@@ -291,7 +291,7 @@ def test_dragging_zooms_every_chart_and_a_button_goes_back(browser: Browser, pag
     ((start, end),) = ranges()
     assert 10 < start < end < 35
     browser.one("#reset-zoom").click()
-    assert ranges() == {(1, STEPS)}
+    assert ranges() == {(0, STEPS)}
     assert not browser.one("#reset-zoom").is_displayed()
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llmrl.report.lines import json_lines
+from llmrl.report.lines import Row, json_lines
 
 AXES = ("step", "num_tokens", "wall_s")
 """What a curve can be drawn over: steps, tokens seen, seconds."""
@@ -77,12 +78,16 @@ class Metrics:
         return [(int(s), float(v)) for s, v in zip(self.columns["step"], values, strict=False) if not math.isnan(v)]
 
 
-def read_metrics(path: Path) -> Metrics:
-    """What ``metrics.jsonl`` holds so far; no file is a run before its first step."""
+def read_metrics(path: Path, before: Mapping[str, float] | None = None) -> Metrics:
+    """What ``metrics.jsonl`` holds so far; no file is a run before its first step.
+
+    ``before`` are the held-out measures taken before training, which become those of step 0.
+    """
+    start: list[Row | None] = [{"step": 0} | {f"eval_{n}": v for n, v in before.items()}] if before else []
     lists: dict[str, array[float]] = defaultdict(lambda: array("d"))
     bad: dict[str, tuple[int, int]] = {}
     count = unreadable = 0
-    for row in json_lines(path):
+    for row in chain(start, json_lines(path)):
         if row is None or not _is_number(row.get("step")):
             unreadable += 1
             continue
@@ -99,6 +104,9 @@ def read_metrics(path: Path) -> Metrics:
         count += 1
     for column in lists.values():
         column.extend([math.nan] * (count - len(column)))
+    for axis in AXES if before else ():
+        if axis in lists:
+            lists[axis][0] = 0.0
     order = np.argsort(np.array(lists["step"]), kind="stable")
     return Metrics({name: np.array(column)[order] for name, column in lists.items()}, bad, unreadable)
 

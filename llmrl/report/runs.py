@@ -16,7 +16,7 @@ from llmrl.report.completions import Sample, read_completions
 from llmrl.report.curves import Metrics, read_metrics
 
 NOT_THE_EXPERIMENT = (
-    *("seed", "output_dir", "resume", "save_every", "keep_last", "show_every", "log_completions"),
+    *("seed", "output_dir", "resume", "save_every", "keep_last", "show_every", "completions", "trackers"),
     *("eval_every", "micro_batch_tokens"),
 )
 """Last parts of the settings in which two runs may differ and still be repetitions of each other."""
@@ -116,13 +116,19 @@ def read_run(path: Path, rows: int, budget: int) -> Run:
     try:
         config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
         summary = json.loads(text) if (text := _text_if_there(path / "summary.json")) else {}
-        metrics = read_metrics(path / "metrics.jsonl")
+        metrics = read_metrics(path / "metrics.jsonl", _before(summary))
         sample = read_completions(path, rows, budget)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read as a run: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or not isinstance(summary, dict):
         raise UserError(f"{path} is not a run: config.yaml or summary.json holds no mapping")
     return Run(path, dict(flatten(config)), summary, metrics, sample)
+
+
+def _before(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Of the held-out measures, those that a curve can begin with."""
+    found = {key.removesuffix("_before"): value for key, value in summary.items() if key.endswith("_before")}
+    return {name: value for name, value in found.items() if name == "accuracy"}
 
 
 def flatten(config: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:
