@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from llmrl.policies.causal_lm import CausalPolicy, ModelConfig
+from llmrl.policies.causal_lm import CausalPolicy
+from llmrl.policies.loading import ModelConfig
 from llmrl.types import Completion, Group, Prompt
 
 

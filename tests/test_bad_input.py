@@ -175,8 +175,8 @@ def test_one_line_and_exit_code_2(
     change, message = CASES[case]
     arguments = spoiled(change, model_dir, tmp_path, has_folder=case != "resume of nothing named")
     loaded: list[str] = []
-    original = causal_lm._load_model
-    monkeypatch.setattr(causal_lm, "_load_model", lambda config, dtype: loaded.append("") or original(config, dtype))
+    original = causal_lm.load_model
+    monkeypatch.setattr(causal_lm, "load_model", lambda config, dtype: loaded.append("") or original(config, dtype))
     monkeypatch.setattr(LanguageTrainer, "train_step", lambda *_: pytest.fail("training began"))
     monkeypatch.setattr(sys, "argv", ["grpo_math.py", *arguments])
     monkeypatch.chdir(tmp_path)

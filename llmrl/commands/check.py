@@ -10,7 +10,7 @@ import yaml
 
 from llmrl.commands import memory
 from llmrl.config import load_config, to_dict
-from llmrl.policies.causal_lm import load_tokenizer
+from llmrl.policies.loading import load_tokenizer
 from llmrl.prompts import fit_prompts, load_problems, make_encoder
 from llmrl.scoring import Scorer
 from llmrl.trainers.config import LanguageConfig

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from llmrl.errors import UserError
-from llmrl.policies.causal_lm import ModelConfig
+from llmrl.policies.loading import ModelConfig
 from llmrl.trainers.config import LanguageConfig
 
 LOGIT_ELEMENTS = 2**23

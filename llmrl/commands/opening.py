@@ -12,7 +12,8 @@ import yaml
 from llmrl import checkpoint
 from llmrl.config import build
 from llmrl.errors import UserError
-from llmrl.policies.causal_lm import CausalPolicy, ModelConfig, load_tokenizer
+from llmrl.policies.causal_lm import CausalPolicy
+from llmrl.policies.loading import ModelConfig, load_tokenizer
 from llmrl.trainers.run import say
 
 

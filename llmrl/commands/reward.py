@@ -145,7 +145,7 @@ def _score(pool: RewardPool, spec: str, signature: Any, row: RewardRow, timeout_
 def _tokens(tokenizer: str | None, texts: Sequence[str]) -> list[list[int]]:
     if tokenizer is None:
         return [[] for _ in texts]
-    from llmrl.policies.causal_lm import load_tokenizer
+    from llmrl.policies.loading import load_tokenizer
 
     encode = load_tokenizer(tokenizer).encode
     return [encode(text, add_special_tokens=False) for text in texts]

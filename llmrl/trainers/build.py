@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from llmrl import checkpoint
-from llmrl.policies.causal_lm import CausalPolicy, load_tokenizer
+from llmrl.policies.causal_lm import CausalPolicy
+from llmrl.policies.loading import load_tokenizer
 from llmrl.prompts import fit_prompts, load_problems, make_encoder
 from llmrl.samplers.hf import HFSampler
 from llmrl.scoring import Scorer

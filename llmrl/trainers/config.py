@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmrl.algorithms.grpo import GRPO
-from llmrl.policies.causal_lm import ModelConfig
+from llmrl.policies.loading import ModelConfig
 from llmrl.prompts import DataConfig
 from llmrl.trainers.optim import OptimConfig
 from llmrl.types import SamplingSpec

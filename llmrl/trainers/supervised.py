@@ -12,7 +12,8 @@ import torch
 import llmrl.functional as F
 from llmrl import checkpoint, distributed
 from llmrl.algorithms.sft import SFT
-from llmrl.policies.causal_lm import CausalPolicy, ModelConfig
+from llmrl.policies.causal_lm import CausalPolicy
+from llmrl.policies.loading import ModelConfig
 from llmrl.prompts import DataConfig, PromptStream, load_problems, make_encoder
 from llmrl.trainers import batching, state
 from llmrl.trainers.config import TrainConfig

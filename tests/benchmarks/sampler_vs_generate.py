@@ -16,7 +16,8 @@ from collections.abc import Callable
 import shapes
 import torch
 
-from llmrl.policies.causal_lm import CausalPolicy, ModelConfig
+from llmrl.policies.causal_lm import CausalPolicy
+from llmrl.policies.loading import ModelConfig
 from llmrl.prompts import DataConfig, make_encoder
 from llmrl.samplers.hf import HFSampler
 from llmrl.types import Prompt, SamplingSpec

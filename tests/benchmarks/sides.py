@@ -62,7 +62,8 @@ def run_ours(shape: Shape, model: str, steps: int, options: dict[str, Any]) -> d
 
     from llmrl.algorithms.grpo import GRPO
     from llmrl.metrics import JsonLines
-    from llmrl.policies.causal_lm import CausalPolicy, ModelConfig
+    from llmrl.policies.causal_lm import CausalPolicy
+    from llmrl.policies.loading import ModelConfig
     from llmrl.prompts import DataConfig, make_encoder
     from llmrl.samplers.hf import HFSampler
     from llmrl.scoring import Scorer

@@ -9,7 +9,8 @@ from llmrl.commands import memory
 from llmrl.commands.check import main
 from llmrl.config import build
 from llmrl.policies import causal_lm
-from llmrl.policies.causal_lm import CausalPolicy, ModelConfig
+from llmrl.policies.causal_lm import CausalPolicy
+from llmrl.policies.loading import ModelConfig
 from llmrl.trainers.config import LanguageConfig
 
 MODEL = ROOT / "data" / "arithmetic" / "model"
@@ -17,7 +18,7 @@ MODEL = ROOT / "data" / "arithmetic" / "model"
 
 def test_the_arithmetic_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(causal_lm, "_load_model", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(causal_lm, "load_model", lambda *_: pytest.fail("a model was loaded"))
     main(["--train.minibatches", "2", "--algorithm.num-iterations", "3"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "samples 16 prompts x 8 = 128 completions of up to 48 tokens" in shown

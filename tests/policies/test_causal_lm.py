@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM
 
 import llmrl.functional as F
 from llmrl.errors import UserError
-from llmrl.policies.causal_lm import CausalPolicy, ModelConfig, load_tokenizer
+from llmrl.policies.causal_lm import CausalPolicy
+from llmrl.policies.loading import ModelConfig, load_tokenizer
 from llmrl.policies.reference import make_reference
 from llmrl.trainers.batching import token_inputs
 from llmrl.types import TokenInputs

@@ -9,8 +9,9 @@ from helpers import make_policy, random_group
 from torch import nn
 
 from llmrl.errors import UserError
-from llmrl.policies import causal_lm
-from llmrl.policies.causal_lm import CausalPolicy, ModelConfig
+from llmrl.policies import loading
+from llmrl.policies.causal_lm import CausalPolicy
+from llmrl.policies.loading import ModelConfig
 from llmrl.samplers.hf import HFSampler
 from llmrl.trainers.batching import token_inputs
 from llmrl.types import Prompt, SamplingSpec
@@ -75,6 +76,6 @@ def test_sampling_scores_as_training_does_and_never_touches_the_base() -> None:
 
 
 def test_without_bitsandbytes_the_pip_line_is_named(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(causal_lm, "is_bitsandbytes_available", lambda: False)
+    monkeypatch.setattr(loading, "is_bitsandbytes_available", lambda: False)
     with pytest.raises(UserError, match=r'pip install "llmrl\[quantization\]"'):
         CausalPolicy.from_pretrained(ModelConfig(str(model_dir), quantization="nf4"))
