@@ -7,16 +7,17 @@ import statistics
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Self
 
 from llmrl.errors import UserError
 from llmrl.rewards import Outcome, RewardError, RewardRow, split_steps
 from llmrl.types import Completion, Group, Prompt, RewardFailure, StepReward
-from llmrl.verifiers.dispatch import Dispatcher, Reward, RewardFunction, name_of
+from llmrl.verifiers.dispatch import Dispatcher, Job, Reward, RewardFunction, name_of
 from llmrl.verifiers.loader import resolve
+from llmrl.verifiers.pool import RewardTimeout
 
 
 class RewardsFailing(UserError):
@@ -35,7 +36,8 @@ class Scorer:
 
     ``timeout_s`` limits one call: of a batch, or of one completion where the function takes one at a time. A
     batch that fails is called again row by row, so that only the guilty rows fail; a function's value for a
-    row must hence not depend on the other rows. ``token_ends`` gives the character of ``completion.text``
+    row must hence not depend on the other rows. A worker that has grown beyond ``worker_memory_mb`` is replaced
+    before its next call. ``token_ends`` gives the character of ``completion.text``
     where each token ends; process rewards need it to place their steps.
     """
 
@@ -46,13 +48,14 @@ class Scorer:
         timeout_s: float = 10.0,
         max_failure_share: float = 0.1,
         workers: int = 4,
+        worker_memory_mb: float = 2048.0,
         token_ends: Callable[[Completion], list[int]] | None = None,
     ) -> None:
         self._functions = [resolve(f) if isinstance(f, str) else f for f in functions]
         self._weights = {name_of(f): weight for f, weight in functions.items()}
         self._max_failure_share = max_failure_share
         self._token_ends = token_ends
-        self._dispatcher = Dispatcher(workers, timeout_s)
+        self._dispatcher = Dispatcher(workers, timeout_s, worker_memory_mb)
         if not functions:
             raise UserError("there is no reward function to score with")
         name, count = Counter(map(name_of, functions)).most_common(1)[0]
@@ -71,7 +74,27 @@ class Scorer:
         Raises RewardsFailing when more than ``max_failure_share`` of the completions failed one reward, and
         RewardHang when a callable does not return.
         """
-        outcomes = {reward.name: self._outcomes(reward, groups) for reward in self._rewards}
+        scoring = self.start()
+        scoring.add(groups)
+        return scoring.result()
+
+    def start(self) -> Scoring:
+        """Scoring of groups that come in pieces, each scored while the next is still being made."""
+        return Scoring(self)
+
+    def submit(self, groups: Sequence[Group]) -> dict[str, Job]:
+        """Each reward's work on the completions of these groups, begun."""
+        rows = [[_row(group.prompt, completion) for completion in group.completions] for group in groups]
+        return {reward.name: self._dispatcher.start(reward, rows) for reward in self._rewards}
+
+    def collect(self, groups: Sequence[Group], jobs: Sequence[Mapping[str, Job]]) -> list[Group]:
+        """The groups filled in, once all of their work is done."""
+        try:
+            names = [reward.name for reward in self._rewards]
+            outcomes = {name: self._outcomes(name, [of[name] for of in jobs], groups) for name in names}
+        except BaseException:  # kill what runs, so as not to wait for it
+            self.close()
+            raise
         scored, start = [], 0
         for group in groups:
             end = start + len(group.completions)
@@ -99,17 +122,17 @@ class Scorer:
             raise UserError(f"per-step reward {process[0]!r} needs a trainer that knows where tokens end")
         return rewards
 
-    def _outcomes(self, reward: Reward, groups: Sequence[Group]) -> list[Outcome]:
-        """The reward's outcome on each completion of all groups."""
-        rows = [[_row(group.prompt, completion) for completion in group.completions] for group in groups]
-        outcomes: list[Outcome] = [None] * sum(map(len, rows))
+    def _outcomes(self, name: str, jobs: Sequence[Job], groups: Sequence[Group]) -> list[Outcome]:
+        """One reward's outcome on each completion of all groups."""
+        starts = [0, *accumulate(map(len, jobs))]
+        outcomes: list[Outcome] = [None] * starts[-1]
         allowed, failed = self._max_failure_share * len(outcomes), 0
-        with closing(self._dispatcher.outcomes(reward, rows)) as stream:
-            for i, outcome in stream:
-                outcomes[i] = outcome
+        for start, job in zip(starts, jobs, strict=False):
+            for i, outcome in job.outcomes():
+                outcomes[start + i] = outcome
                 failed += isinstance(outcome, RewardError)
                 if failed > allowed:
-                    raise self._failing(reward.name, outcomes, groups)
+                    raise self._failing(name, outcomes, groups)
         return outcomes
 
     def _failing(self, name: str, outcomes: Sequence[Outcome], groups: Sequence[Group]) -> RewardsFailing:
@@ -124,7 +147,14 @@ class Scorer:
 
     def _fill(self, group: Group, outcomes: Mapping[str, Sequence[Outcome]]) -> Group:
         failures = [
-            RewardFailure(name, group.prompt.id, sample, str(outcome), group.completions[sample].text)
+            RewardFailure(
+                name,
+                group.prompt.id,
+                sample,
+                str(outcome),
+                group.completions[sample].text,
+                timed_out=isinstance(outcome, RewardTimeout),
+            )
             for name, of in outcomes.items()
             for sample, outcome in enumerate(of)
             if isinstance(outcome, RewardError)
@@ -159,11 +189,30 @@ class Scorer:
         )
 
 
+class Scoring:
+    """The groups of one step on their way through the rewards."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._groups: list[Group] = []
+        self._jobs: list[Mapping[str, Job]] = []
+
+    def add(self, groups: Sequence[Group]) -> None:
+        """Begin to score these too, and do not wait for it."""
+        self._groups += groups
+        self._jobs.append(self._scorer.submit(groups))
+
+    def result(self) -> list[Group]:
+        """All groups, scored; raises as the scorer does."""
+        return self._scorer.collect(self._groups, self._jobs)
+
+
 def reward_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Of scored groups, under the names that TRL users know; rows without a valid reward are left out.
 
     ``reward_std`` is over all completions (ddof 1), ``frac_reward_zero_std`` the share of groups whose
-    rewards are all the same. Also ``rewards/{name}/mean``, ``…/std`` (ddof 1) and ``…/failed``, a count.
+    rewards are all the same. Also ``rewards/{name}/mean``, ``…/std`` (ddof 1), ``…/failed``, a count, and
+    ``…/timeout``, how many of the failed ran out of time.
     """
     valid = [[reward for reward in group.rewards if not math.isnan(reward)] for group in groups]
     valid = [rewards for rewards in valid if rewards]
@@ -174,11 +223,13 @@ def reward_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "frac_reward_zero_std": _mean([float(max(rewards) - min(rewards) < 1e-8) for rewards in valid]),
     }
     failed = Counter(failure.reward for group in groups for failure in group.failures)
+    timeout = Counter(failure.reward for group in groups for failure in group.failures if failure.timed_out)
     for name in groups[0].parts if groups else ():
         values = [value for group in groups for value in group.parts[name] if value is not None]
         metrics[f"rewards/{name}/mean"] = _mean(values)
         metrics[f"rewards/{name}/std"] = _std(values)
         metrics[f"rewards/{name}/failed"] = float(failed[name])
+        metrics[f"rewards/{name}/timeout"] = float(timeout[name])
     return metrics
 
 

@@ -88,6 +88,7 @@ class RewardFailure:
     sample: int
     reason: str
     text: str
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

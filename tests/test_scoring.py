@@ -314,10 +314,38 @@ def test_metrics() -> None:
         "frac_reward_zero_std": 1.0,
         "rewards/half/mean": 1.6,
         "rewards/half/failed": 0.0,
+        "rewards/half/timeout": 0.0,
         "rewards/picky/mean": 0.0,
         "rewards/picky/std": 0.0,
         "rewards/picky/failed": 1.0,
+        "rewards/picky/timeout": 0.0,
     }
+
+
+def test_what_ran_out_of_time_is_counted_apart() -> None:
+    with Scorer({f"{NAUGHTY}:fail_or_loop": 1.0}, timeout_s=0.5, max_failure_share=1.0) as scorer:
+        scored = scorer([group("fail", "loop", "fine")])
+    metrics = reward_metrics(scored)
+    assert (metrics["rewards/fail_or_loop/failed"], metrics["rewards/fail_or_loop/timeout"]) == (2, 1)
+    assert [failure.timed_out for failure in scored[0].failures] == [False, True]
+
+
+def test_what_comes_first_is_scored_while_the_rest_is_being_made() -> None:
+    started = threading.Event()
+
+    @per_sample
+    def watched(completion):
+        started.set()
+        return float(len(completion))
+
+    with Scorer({watched: 1.0, f"{NAUGHTY}:length": 1.0}) as scorer:
+        scoring = scorer.start()
+        scoring.add([group("a", "bb"), group("ccc")])
+        assert started.wait(timeout=30), "the reward waits for the rest"
+        scoring.add([group("dddd", id="late")])
+        scored = scoring.result()
+    assert [g.rewards for g in scored] == [(2.0, 4.0), (6.0,), (8.0,)]
+    assert [g.prompt.id for g in scored] == ["p", "p", "late"]
 
 
 def test_metrics_of_groups_that_differ() -> None:

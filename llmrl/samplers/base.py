@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,10 @@ class Sampler(Protocol):
 
     def sample(self, prompts: Sequence[Prompt], n: int, spec: SamplingSpec, seed: str) -> list[Group]:
         """``n`` completions of each prompt; the same ``seed`` gives the same completions."""
+        ...
+
+    def stream(self, prompts: Sequence[Prompt], n: int, spec: SamplingSpec, seed: str) -> Iterator[list[Group]]:
+        """What ``sample`` gives, in pieces as they are finished."""
         ...
 
     def sync(self) -> None:

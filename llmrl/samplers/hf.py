@@ -6,7 +6,7 @@ the batch; LoRA is folded into the weights while it samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -35,18 +35,20 @@ class HFSampler:
     def sync(self) -> None:
         """Nothing to do: the next sample reads the trained weights themselves."""
 
-    @torch.no_grad()
     def sample(self, prompts: Sequence[Prompt], n: int, spec: SamplingSpec, seed: str) -> list[Group]:
         """``n`` completions of each prompt, keyed by (seed, prompt id, sample, position)."""
-        groups: list[Group] = []
+        return [group for some in self.stream(prompts, n, spec, seed) for group in some]
+
+    @torch.no_grad()
+    def stream(self, prompts: Sequence[Prompt], n: int, spec: SamplingSpec, seed: str) -> Iterator[list[Group]]:
+        """What ``sample`` gives, in pieces as they are finished."""
         at_once = max(1, self.max_rows // n)
         was_training = self.policy.training
         self.policy.eval()
         with self.policy.merged(), self.policy.precision():
             for start in range(0, len(prompts), at_once):
-                groups += self._sample_some(prompts[start : start + at_once], n, spec, seed)
+                yield self._sample_some(prompts[start : start + at_once], n, spec, seed)
         self.policy.train(was_training)
-        return groups
 
     def _sample_some(self, prompts: Sequence[Prompt], n: int, spec: SamplingSpec, seed: str) -> list[Group]:
         prompt_tokens = [self.encode(prompt) for prompt in prompts]

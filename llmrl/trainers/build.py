@@ -52,6 +52,7 @@ def run_language(
         timeout_s=config.rewards.timeout_s,
         max_failure_share=config.rewards.max_failure_share,
         workers=config.rewards.workers,
+        worker_memory_mb=config.rewards.worker_memory_mb,
         token_ends=partial(token_ends, tokenizer),
     ) as scorer:
         scorer.check(prompts)

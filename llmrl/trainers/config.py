@@ -27,12 +27,16 @@ class RewardsConfig:
     """Share of failed rewards in a step past which the run stops."""
     workers: int = 1
     """Worker processes that run the reward functions, on each rank."""
+    worker_memory_mb: float = 2048.0
+    """A worker that has grown beyond this is replaced before its next call."""
 
     def __post_init__(self) -> None:
         if not self.functions:
             raise ValueError("functions names no reward")
-        if self.timeout_s <= 0 or self.workers < 1 or not 0 <= self.max_failure_share <= 1:
-            raise ValueError("timeout_s must be above 0, workers at least 1, max_failure_share between 0 and 1")
+        if self.timeout_s <= 0 or self.worker_memory_mb <= 0 or self.workers < 1:
+            raise ValueError("timeout_s and worker_memory_mb must be above 0, workers at least 1")
+        if not 0 <= self.max_failure_share <= 1:
+            raise ValueError("max_failure_share must be between 0 and 1")
 
 
 @dataclass(frozen=True)

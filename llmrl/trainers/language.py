@@ -173,10 +173,12 @@ class LanguageTrainer:
         return [replace(group, baseline=one.rewards[0]) for group, one in zip(groups, greedy, strict=True)]
 
     def _scored(self, prompts: Sequence[Prompt], n: int, spec: SamplingSpec, seed: str, clock: Clock) -> list[Group]:
+        scoring = self.scorer.start()
         with clock("sample"):
-            groups = self.sampler.sample(prompts, n, spec, seed)
+            for groups in self.sampler.stream(prompts, n, spec, seed):
+                scoring.add(groups)
         with clock("score"):
-            return batching.penalise_overlong(self.scorer(groups), self.algorithm, self.sampling.max_tokens)
+            return batching.penalise_overlong(scoring.result(), self.algorithm, self.sampling.max_tokens)
 
     @torch.no_grad()
     def _old_logprobs(self, inputs: TokenInputs) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -26,52 +27,40 @@ class Reward:
 
 
 class Dispatcher:
-    """Calls reward functions, each call within ``timeout_s``, in ``workers`` processes or in this one."""
+    """Calls reward functions, each call within ``timeout_s``: up to ``workers`` at a time in processes of their own,
+    and one at a time of each function in this process.
+    """
 
-    def __init__(self, workers: int, timeout_s: float) -> None:
-        self._pool = RewardPool(workers)
+    def __init__(self, workers: int, timeout_s: float, worker_memory_mb: float) -> None:
+        self._pool = RewardPool(workers, worker_memory_mb)
         self._workers = workers
         self._timeout_s = timeout_s
+        self._in_workers = ThreadPoolExecutor(workers)
+        self._here: dict[str, ThreadPoolExecutor] = {}
 
     def load(self, function: RewardFunction) -> Reward:
         """The reward, described. Raises UserError where it cannot be loaded."""
         described = self._pool.load(function) if isinstance(function, str) else signature(function)
         return Reward(name_of(function), function, described)
 
-    def outcomes(self, reward: Reward, groups: Sequence[Sequence[RewardRow]]) -> Generator[tuple[int, Outcome]]:
-        """The outcome on each row, by its position among the rows of all groups, as they come.
-
-        A batch that fails is called again row by row, which shows whose fault it was. Raises RewardHang.
-        Closing the generator early closes the dispatcher.
-        """
-        rows = [row for group in groups for row in group]
-        lane = ThreadPoolExecutor(self._workers if isinstance(reward.function, str) else 1)
-        pending: dict[Future[list[Outcome] | None], Sequence[int]] = {}
-
-        def submit(batch: Sequence[int]) -> None:
-            pending[lane.submit(self._attempt, reward, [rows[i] for i in batch])] = batch
-
-        try:
-            for batch in self._batches(reward, [len(group) for group in groups]):
-                submit(batch)
-            while pending:
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    batch = pending.pop(future)
-                    found = future.result()
-                    if found is not None:
-                        yield from zip(batch, found, strict=True)
-                        continue
-                    for i in batch:
-                        submit([i])
-        except BaseException:  # an early leave included: kill what runs, so as not to wait for it
-            self.close()
-            raise
-        finally:
-            lane.shutdown(cancel_futures=True)
+    def start(self, reward: Reward, groups: Sequence[Sequence[RewardRow]]) -> Job:
+        """Begin to score the rows of these groups, and do not wait for it."""
+        job = Job([row for group in groups for row in group], partial(self._submit, reward))
+        for batch in self._batches(reward, [len(group) for group in groups]):
+            job.submit(batch)
+        return job
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the worker processes and forget what waits for one."""
+        for lane in (self._in_workers, *self._here.values()):
+            lane.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
+
+    def _submit(self, reward: Reward, rows: Sequence[RewardRow]) -> Future[list[Outcome] | None]:
+        if isinstance(reward.function, str):
+            return self._in_workers.submit(self._attempt, reward, rows)
+        lane = self._here.setdefault(reward.name, ThreadPoolExecutor(1))
+        return lane.submit(self._attempt, reward, rows)
 
     def _batches(self, reward: Reward, sizes: Sequence[int]) -> Iterator[Sequence[int]]:
         """Rows that a job takes: all in this process; in a worker a single one or a share of whole groups."""
@@ -96,6 +85,41 @@ class Dispatcher:
             return reward.signature.read(results, rows)
         except RewardError as error:
             return [error] if len(rows) == 1 else None
+
+
+class Job:
+    """One reward's work on some rows."""
+
+    def __init__(
+        self,
+        rows: Sequence[RewardRow],
+        submit: Callable[[Sequence[RewardRow]], Future[list[Outcome] | None]],
+    ) -> None:
+        self._rows = rows
+        self._submit = submit
+        self._pending: dict[Future[list[Outcome] | None], Sequence[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def submit(self, batch: Sequence[int]) -> None:
+        """Have these rows scored in one call, or each in its own where the function takes one at a time."""
+        self._pending[self._submit([self._rows[i] for i in batch])] = batch
+
+    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
+        """Position and outcome of each row, as they come.
+
+        A batch that fails is called again row by row, which shows whose fault it was. Raises RewardHang.
+        """
+        while self._pending:
+            for future in wait(self._pending, return_when=FIRST_COMPLETED).done:
+                batch = self._pending.pop(future)
+                found = future.result()
+                if found is not None:
+                    yield from zip(batch, found, strict=True)
+                    continue
+                for i in batch:
+                    self.submit([i])
 
 
 def name_of(function: RewardFunction) -> str:

@@ -8,6 +8,7 @@ killed with all that belongs to it. Every wait has a deadline.
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import signal
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,12 +41,13 @@ class WorkerDied(RewardError):
 
 
 class RewardPool:
-    """Up to ``workers`` processes, started when needed and replaced when killed.
+    """Up to ``workers`` processes, started when needed, replaced when killed or grown beyond ``worker_memory_mb``.
 
     Threads may call at the same time; each call has a worker to itself.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, worker_memory_mb: float = math.inf) -> None:
+        self._memory_mb = worker_memory_mb
         self._slots = threading.BoundedSemaphore(workers)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
@@ -105,7 +108,7 @@ class RewardPool:
     def _give_back(self, worker: _Worker) -> None:
         with self._lock:
             self._busy.remove(worker)
-            if worker.usable and not self._closed:
+            if worker.usable and not self._closed and worker.memory_mb() <= self._memory_mb:
                 self._idle.append(worker)
                 return
         worker.end()
@@ -153,6 +156,14 @@ class _Worker:
             self.loaded.add(spec)
             return value
         raise UserError(value) if kind == "user error" else RewardError(value)
+
+    def memory_mb(self) -> float:
+        """What the process itself holds in memory now; 0 where the system does not tell."""
+        try:
+            pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0.0
+        return int(pages) * os.sysconf("SC_PAGESIZE") / 2**20
 
     def interrupt(self) -> None:
         """Kill the process and all its children."""

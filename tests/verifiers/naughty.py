@@ -105,3 +105,12 @@ def odd(completions):
 async def judge(completion):
     await asyncio.sleep(0.2)
     return float(len(completion))
+
+
+KEPT = []
+
+
+def grow(completions):
+    """Leaves 150 MB behind."""
+    KEPT.append(bytearray(os.urandom(1)) * (150 * 2**20))
+    return [os.getpid() for _ in completions]

@@ -213,3 +213,13 @@ time.sleep(100)
         assert all(map(is_alive, workers))
         os.kill(parent.pid, signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, workers)))
+
+
+def test_a_worker_that_has_grown_is_replaced() -> None:
+    """The first call leaves 150 MB behind, so the second is another process's."""
+    with RewardPool(1, worker_memory_mb=120) as pool:
+        first, second, third = (pool.call(f"{NAUGHTY}:pid", [{"completions": ["x"]}], 30)[0] for _ in range(3))
+        assert first == second == third
+        grown = pool.call(f"{NAUGHTY}:grow", [{"completions": ["x"]}], 30)[0]
+        assert grown == third
+        assert pool.call(f"{NAUGHTY}:pid", [{"completions": ["x"]}], 30)[0] != grown
