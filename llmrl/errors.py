@@ -1,4 +1,4 @@
-"""How a program ends early without a traceback."""
+"""The exceptions that more than one room raises."""
 
 from __future__ import annotations
 
@@ -13,3 +13,7 @@ class Interrupted(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by signal {number}")
         self.exit_code = 128 + number
+
+
+class VerifierError(Exception):
+    """A verifier could not judge: the reference is unreadable or its own machinery failed; never a wrong answer."""

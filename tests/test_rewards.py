@@ -215,6 +215,11 @@ def test_math_answer() -> None:
     assert shipped("math_answer.py:correct", r"so \boxed{1{,}000}", answer="1000") == 1.0
     assert shipped("math_answer.py:correct", r"so \boxed{0.50}", answer="1/2") == 1.0
     assert shipped("math_answer.py:correct", r"so \boxed{3}", answer="4") == 0.0
+    chat = [{"role": "user", "content": "What is 2+3?"}]
+    [outcome] = score(
+        load_function(f"{SHIPPED}/math_answer.py:correct"), [RewardRow(chat, r"\boxed{2+3}", [], {"answer": "5"})]
+    )
+    assert outcome == 0.0
 
 
 @pytest.mark.parametrize(

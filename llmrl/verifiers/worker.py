@@ -25,7 +25,7 @@ def main(channel: int, lifeline: int) -> None:
     """Serve requests from the socket ``channel`` until the other side closes it."""
     for descriptor in (channel, lifeline):
         os.set_inheritable(descriptor, False)
-    _die_with_parent(lifeline)
+    die_with_parent(lifeline)
     functions: dict[str, Callable[..., Any]] = {}
     with open(channel, "rb") as reader, open(os.dup(channel), "wb") as writer:
         # A child of a reward function must not keep the channel open after the worker's death.
@@ -50,7 +50,7 @@ def _answer(functions: dict[str, Callable[..., Any]], spec: str, calls: list[Any
         return "error", explain(error)
 
 
-def _die_with_parent(lifeline: int) -> None:
+def die_with_parent(lifeline: int) -> None:
     """Have the kernel kill the worker's group when the trainer, which holds the pipe's other end, is gone.
 
     A thread waiting on the pipe would not do: a regular expression can hold the interpreter's lock for ever.

@@ -1,0 +1,237 @@
+r"""Where a completion states its final answer.
+
+In this order: the last ``<answer>…</answer>``, the last ``\boxed{…}``, the last ``#### …``, the last "the answer is …",
+the last line, which is the answer itself where it reads like one, or else holds it as its last formula or number.
+Thinking between ``<think>`` tags does not count.
+"""
+
+from __future__ import annotations
+
+import re
+
+from llmrl.verifiers.answers.brackets import groups
+from llmrl.verifiers.answers.characters import to_ascii
+from llmrl.verifiers.answers.normalise import LONGEST_ANSWER
+
+LONGEST_SEARCHED = 40_000
+"""Characters at the end of a completion in which the answer is looked for."""
+
+_THINK_END = re.compile(r"</(?:think|thinking|reasoning|thought|scratchpad|reflection)>|◁/think▷|<\|end_of_thought\|>")
+_THINK_START = re.compile(
+    r"<(?:think|thinking|reasoning|thought|scratchpad|reflection)>|◁think▷|<\|begin_of_thought\|>"
+)
+_ANSWER_TAG = re.compile(r"<(answer|final_answer|solution)>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_END_MARK = re.compile(r"(?:<\|[a-z_]{2,20}\|>|</s>|<eos>|\[/?INST\]|<end_of_turn>)+\s*$")
+_BOX = re.compile(r"\\(?:f?boxed|framebox)(?![A-Za-z])\s*")
+_FORMULA_END = re.compile(r"\$|\\\]|\\\)")
+_BETWEEN_BOXES = re.compile(r"(?:[\s$,;.&]|\\[()\[\],;: ]|[a-zA-Z](?:_\d)?\s*=|\\text\s*\{|\}|\\quad|and|or|\\\\)*")
+_HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
+_STATED = re.compile(
+    r"\b(?:answers?|solutions?|result|output|option|choice)\b\**\s*"
+    r"(?:to\s[^.\n:=]{1,80}?|of\s[^.\n:=]{1,80}?|for\s[^.\n:=]{1,80}?)?\**\s*"
+    r"(?:is\s+therefore|is\s+thus|is\s+simply|would\s+be|must\s+be|should\s+be|will\s+be|(?:is|are|equals|was)\b|[:=])"
+    r"\s*(?:given\s+by|equal\s+to)?\s*(?=\S)",
+    re.IGNORECASE,
+)
+_OTHER_TONGUES = re.compile(
+    r"(?:答案|答|结果|結果|答え)(?:是|为|為|は|应为|应该是)?\s*:?\s*|(?:respuesta|réponse|Antwort|risposta|resposta)\s*(?:final\s*)?(?:es|est|ist|è|é)?\s*(?:la|le|die)?\s*:?\s*",
+    re.IGNORECASE,
+)
+_HOPE = re.compile(r"\.?\s*I hope (?:it|this) is correct\b.*", re.DOTALL)
+_SENTENCE_END = re.compile(r"(?<=[^\s\d.])\.(?=\s|$)|(?<=\d)\.(?=\s+[A-Z]|\s*$)|[!?]?\n|(?<=[a-z)]);\s")
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+|\s*\\begin[^$]+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
+_NUMBER = re.compile(
+    r"(?:(?<![\w)}])-)?\\?\$?(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d*\.?\d+)(?:\.\d+)?(?:\s?/\s?\d+)?|\\[dt]?frac\{\d+\}\{\d+\})(?:\s?\\?%)?",
+    re.ASCII,
+)
+_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z]*\()")
+_VERB = re.compile(
+    r"\b(?:is|are|equals?|be|was|were|gives|get|gets|makes|yields|obtain|becomes)\s+(?:equal to\s+)?", re.IGNORECASE
+)
+_LEAD = re.compile(r"^(?:so|thus|hence|therefore|then|answer|ans|final answer|result|finally)\s*[,:]\s*", re.IGNORECASE)
+_KNOWN = {
+    "sqrt",
+    "frac",
+    "sin",
+    "cos",
+    "tan",
+    "log",
+    "ln",
+    "exp",
+    "gcd",
+    "lcm",
+    "max",
+    "min",
+    "pi",
+    "mod",
+    "inf",
+    "floor",
+    "ceil",
+}
+_KNOWN |= {"infinity", "and", "or", "union", "text", "left", "right", "abs", "theta", "alpha", "beta", "infty", "oo"}
+
+
+def final_answer(text: str) -> str | None:
+    """The final answer as written; None where the completion states none."""
+    said = spoken(text)
+    if said is None or not said.strip():
+        return None
+    text = said.replace("：", ":")
+    if tagged := _last_tag(text):
+        return final_answer(tagged) if _BOX.search(tagged) else _trimmed(tagged)
+    boxed = _boxes(text)
+    if boxed is None or boxed:
+        return boxed
+    return _after_hashes(text) or _stated(text) or _last_line(text)
+
+
+def spoken(text: str) -> str | None:
+    """The end of the completion without its thinking; None where it never stopped to think."""
+    text = _END_MARK.sub("", text[-LONGEST_SEARCHED:])
+    ends = list(_THINK_END.finditer(text))
+    if ends:
+        text = text[ends[-1].end() :]
+    return text if _THINK_START.search(text) is None else None
+
+
+def _last_tag(text: str) -> str | None:
+    if "</" not in text:
+        return None
+    tags = [found[1] for found in _ANSWER_TAG.findall(text)]
+    return tags[-1].strip() if tags and tags[-1].strip() else None
+
+
+def _boxes(text: str) -> str | None:
+    r"""The content of the last box, or of several that stand side by side as one answer.
+
+    "" where there is no box at all; None where the last one is empty or cut off, and nothing else counts.
+    """
+    if "box" not in text:
+        return ""
+    ends = groups(text)
+    outer: list[tuple[int, str | None, int]] = []
+    for found in _BOX.finditer(text):
+        if not outer or found.start() >= outer[-1][2]:
+            outer.append((found.start(), *_content(text, found.end(), ends)))
+    if not outer:
+        return ""
+    start, content, end = outer.pop()
+    if content is None or not content.strip(" $.{}"):
+        return None
+    contents = [_inner(content)]
+    while outer and outer[-1][1] and _joined(text[outer[-1][2] : start]):
+        start, content, _ = outer.pop()
+        contents.append(_inner(content or ""))
+    percent = re.match(r"\s*\$?\s*(\\?%)", text[end:])
+    return " , ".join(dict.fromkeys(reversed(contents))) + (
+        "%" if percent and len(contents) == 1 and "%" not in contents[0] else ""
+    )
+
+
+def _joined(between: str) -> bool:
+    return len(between) < 60 and "\n\n" not in between and _BETWEEN_BOXES.fullmatch(between) is not None
+
+
+def _content(text: str, start: int, ends: dict[int, int]) -> tuple[str | None, int]:
+    """What a box holds and where it ends; a box without braces holds one word."""
+    if text[start : start + 1] == "{":
+        if start in ends:
+            return text[start + 1 : ends[start] - 1], ends[start]
+        cut = _FORMULA_END.search(text, start)  # the formula's end closes it too; else it was cut off
+        return (text[start + 1 : cut.start()], cut.end()) if cut else (None, len(text))
+    word = re.compile(r"[^\s$]+").match(text, start)
+    return (word[0].rstrip(".,"), word.end()) if word else (None, start)
+
+
+def _inner(content: str) -> str:
+    r"""``\boxed{\boxed{3}}`` and ``\boxed{x = \boxed{3}}`` hold 3."""
+    content = content.strip()
+    if len(content) > LONGEST_ANSWER:
+        return content
+    while (found := _BOX.search(content)) is not None:
+        inner, end = _content(content, found.end(), groups(content))
+        if inner is None:
+            return ""
+        content = inner if not content[end:].strip() else content[: found.start()] + inner + content[end:]
+    return content.strip()
+
+
+def _after_hashes(text: str) -> str | None:
+    found = _HASHES.findall(text)
+    return _trimmed(found[-1]) if found else None
+
+
+def _stated(text: str) -> str | None:
+    """What follows the last "the answer is", to the end of the sentence."""
+    ends = [found.end() for found in _STATED.finditer(text)]
+    if not ends:
+        ends = [found.end() for found in _OTHER_TONGUES.finditer(text)]
+    for end in sorted(ends, reverse=True):
+        rest = _HOPE.sub("", text[end:]).lstrip(" *:\n\t")
+        if not rest.strip(" .*:$"):
+            continue
+        return _sentence(rest)
+    return None
+
+
+def _sentence(text: str) -> str | None:
+    """The first sentence, but a whole formula where it begins with one."""
+    formula = _FORMULA.match(text)
+    if formula is not None:
+        end = _SENTENCE_END.search(text, formula.end())
+        tail = text[formula.end() : end.start() if end else len(text)]
+        return _trimmed(formula[0] + tail) if _continues(tail) else _trimmed(formula[0])
+    end = _SENTENCE_END.search(text)
+    sentence = text[: end.start() if end else len(text)]
+    verb = _VERB.search(sentence)
+    if verb and len(_prose(sentence[: verb.start()])) >= 2:
+        sentence = sentence[verb.end() :]
+    return _trimmed(re.split(r"\s(?:because|since|as|which|where|so that|because)\s", sentence)[0])
+
+
+def _continues(tail: str) -> bool:
+    """More values or a unit may follow a formula: ``$3$ and $4$``, ``$5$ cm``."""
+    return "$" in tail or len(tail.split()) <= 3
+
+
+def _last_line(text: str) -> str | None:
+    lines = [line for line in text.strip().splitlines() if line.strip(" `*-_#$\\[]()")]
+    if not lines:
+        return None
+    if (text.count("\n") and r"\end{" in lines[-1]) or lines[-1].strip() in ("\\]", "$$"):
+        formula = [found for found in _FORMULA.finditer(text)]
+        if formula:
+            return _trimmed(formula[-1][0])
+    line = _LEAD.sub("", lines[-1].strip(" *"))
+    if len(lines) == 1 and r"\begin{" in text:
+        line = text.strip()
+    if _reads_like_an_answer(line):
+        return _trimmed(line)
+    return _from_prose(line)
+
+
+def _prose(text: str) -> list[str]:
+    return [word for word in _PROSE.findall(text) if word.lower() not in _KNOWN]
+
+
+def _reads_like_an_answer(line: str) -> bool:
+    if _FORMULA.search(line) is None and re.search(r"\\[A-Za-z]+", line) is not None:
+        line = re.sub(r"\\[A-Za-z]+\s*\{[A-Za-z ]*\}", " ", line)
+    return len(_prose(_FORMULA.sub(" ", line))) <= 3 and len(line) < 1_000
+
+
+def _from_prose(line: str) -> str | None:
+    """From a sentence: its last formula, else what follows its verb, else its last number."""
+    formulas = list(_FORMULA.finditer(line))
+    numbers = list(_NUMBER.finditer(to_ascii(line)))
+    if formulas and (not numbers or line.rfind(numbers[-1][0]) < formulas[-1].end()):
+        return _trimmed(formulas[-1][0])
+    if numbers:
+        return numbers[-1][0]
+    sentences = [part for part in re.split(r"(?<=[.!?])\s+", line.strip()) if part]
+    verbs = list(_VERB.finditer(sentences[-1])) if sentences else []
+    return _trimmed(sentences[-1][verbs[-1].end() :]) if verbs else None
+
+
+def _trimmed(text: str) -> str | None:
+    return re.sub(r"(?<!\.)\.$", "", text.strip()).strip("* \n") or None
