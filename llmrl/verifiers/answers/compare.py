@@ -14,7 +14,11 @@ from llmrl.verifiers.answers.ranges import as_ranges, joined
 from llmrl.verifiers.answers.shapes import Bag, Leaf, Matrix, Relation, Row, Shape, Union, read_shape, written
 from llmrl.verifiers.answers.values import Values
 
-_NAME = re.compile(r"(?:\\[A-Za-z]+\s*|[A-Za-z]{3,}|[A-Za-z])(?:_(?:\w|\{\w+\}))?'*(?:\([A-Za-z, ]*\))?")
+_NAME = re.compile(
+    r"(?:\\(?:angle|triangle)\s*[A-Z]{1,4}|\\[A-Za-z]+\s*|[A-Za-z]{3,}|[A-Z]{2}|[A-Za-z]|\([a-z](?:,\s*[a-z])+\))"
+    r"(?:_(?:\w|\{\w+\}))?'*(?:\([A-Za-z, ]*\))?"
+)
+r"""What the left side of a definition may be: x, AB, f(x), \angle A, (a, b)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Comparison:
         if max(depth_of(pred), depth_of(gold)) > DEEPEST or max(len(pred), len(gold)) > LONGEST_ANSWER:
             return False
         if ":" in pred and ":" in gold and (verdict := words.same_ratio(pred, gold)) is not None:
+            return verdict
+        if (verdict := words.same_congruence(pred, gold)) is not None:
             return verdict
         pred_number, gold_number = read_number(pred), read_number(gold)
         if pred_number is not None and gold_number is not None:
@@ -57,6 +63,8 @@ class Comparison:
         match pred, gold:
             case Leaf(), Leaf() if not _has_set_signs(pred, gold):
                 return self.values.same(pred.text, gold.text)
+            case (Matrix(), Row(items=(Row(), *_))) | (Row(items=(Row(), *_)), Matrix()):
+                return self.shapes(_rows_of_rows(pred), _rows_of_rows(gold))
             case Matrix(), Matrix():
                 return self._in_order([Row("", r, "") for r in pred.rows], [Row("", r, "") for r in gold.rows])
             case Row(), Row():
@@ -69,7 +77,7 @@ class Comparison:
                 return self._any_order(pred.items, gold.items)
             case (Bag(braces=False, items=items), Row() as row) | (Row() as row, Bag(braces=False, items=items)):
                 first, second = (items, row.items) if isinstance(pred, Bag) else (row.items, items)
-                return row.left + row.right in ("()", "[]") and self._in_order(first, second)
+                return row.left + row.right == "()" and self._in_order(first, second)
             case Union(), Union():
                 return self._any_order(pred.parts, gold.parts) or self._sets(pred, gold)
             case (Bag(items=(only,)), other) | (other, Bag(items=(only,))):
@@ -163,6 +171,13 @@ _SET_SIGN = re.compile(r"\\(?:cap|cup|setminus|mathbb)(?![A-Za-z])")
 def _has_set_signs(*shapes: Shape) -> bool:
     """Whether an operation on sets is left, which only the symbolic stage can carry out."""
     return any(isinstance(shape, Leaf) and _SET_SIGN.search(shape.text) is not None for shape in shapes)
+
+
+def _rows_of_rows(shape: Shape) -> Shape:
+    """``[[1,2],[3,4]]`` as the matrix that it is."""
+    if not isinstance(shape, Row):
+        return shape
+    return Matrix(tuple(row.items if isinstance(row, Row) else (row,) for row in shape.items))
 
 
 def _same_brackets(pred: Row, gold: Row) -> bool:

@@ -13,6 +13,8 @@ from llmrl.verifiers.answers.brackets import groups
 from llmrl.verifiers.answers.characters import to_ascii
 from llmrl.verifiers.answers.normalise import LONGEST_ANSWER
 
+MOST_CANDIDATES = 4
+"""Different answers that may be given one after the other; then they all are the answer, which none of them is."""
 LONGEST_SEARCHED = 40_000
 """Characters at the end of a completion in which the answer is looked for."""
 
@@ -104,7 +106,7 @@ def _last_tag(text: str) -> str | None:
 def _boxes(text: str) -> str | None:
     r"""The content of the last box, or of several that stand side by side as one answer.
 
-    "" where there is no box at all; None where the last one is empty or cut off, and nothing else counts.
+    "" where there is no box at all; None where the last one is empty or cut off and nothing is stated after it.
     """
     if "box" not in text:
         return ""
@@ -117,7 +119,9 @@ def _boxes(text: str) -> str | None:
         return ""
     start, content, end = outer.pop()
     if content is None or not content.strip(" $.{}"):
-        return None
+        return _after_hashes(text[end:]) or _stated(text[end:])  # an empty box in instructions that were repeated
+    if len(spam := {_inner(box or "") for _, box, _ in [*outer, (start, content, end)]}) > MOST_CANDIDATES:
+        return " , ".join(sorted(spam))
     contents = [_inner(content)]
     while outer and outer[-1][1] and _joined(text[outer[-1][2] : start]):
         start, content, _ = outer.pop()
@@ -153,7 +157,8 @@ def _inner(content: str) -> str:
         if inner is None:
             return ""
         content = inner if not content[end:].strip() else content[: found.start()] + inner + content[end:]
-    return content.strip()
+    stated = _stated(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", content)) if "nswer" in content else None
+    return stated or content.strip()
 
 
 def _after_hashes(text: str) -> str | None:
@@ -166,12 +171,16 @@ def _stated(text: str) -> str | None:
     ends = [found.end() for found in _STATED.finditer(text)]
     if not ends:
         ends = [found.end() for found in _OTHER_TONGUES.finditer(text)]
-    for end in sorted(ends, reverse=True):
-        rest = _HOPE.sub("", text[end:]).lstrip(" *:\n\t")
-        if not rest.strip(" .*:$"):
-            continue
-        return _sentence(rest)
-    return None
+    said = [answer for end in sorted(ends, reverse=True) if (answer := _statement(text, end)) is not None]
+    if len(set(said)) > MOST_CANDIDATES:
+        return " , ".join(sorted(set(said)))
+    return said[0] if said else None
+
+
+def _statement(text: str, start: int) -> str | None:
+    """What is stated from here on, if anything."""
+    rest = _HOPE.sub("", text[start:]).lstrip(" *:\n\t")
+    return _sentence(rest) if rest.strip(" .*:$") else None
 
 
 def _sentence(text: str) -> str | None:

@@ -26,7 +26,9 @@ _LEFT_RIGHT = re.compile(r"\\(?:left|right)\s*(?![A-Za-z])(\.)?")
 _SPACES = re.compile(
     r"(?<!\\)((?:\\\\)*)(?:\\(?:[,;:> ]|(?:q?quad|(?:en|thin)?space)(?![A-Za-z])|hspace\s*\{[^{}]*\})|~|\\\n)"
 )
-_PHANTOM = re.compile(r"\\(?:[vh]?phantom|label|tag|vspace|hspace)\s*\{[^{}]*\}|\\!|\\(?:left|right)(?=\\)")
+_PHANTOM = re.compile(
+    r"\\(?:[vh]?phantom|label|tag|vspace|hspace)\s*\{[^{}]*\}|\\!\s*|\\(?:text)?color\s*\{[^{}]*\}|\\(?:left|right)(?=\\)"
+)
 
 
 def _table(*rows: tuple[str, str]) -> dict[str, str]:
@@ -42,7 +44,10 @@ _COMMANDS = _table(
         "big Big bigg Bigg bigl bigr bigm Bigl Bigr Bigm biggl biggr Biggl Biggr middle mleft mright allowbreak hline",
         " ",
     ),
-    ("par protect nonumber relax hat widehat tilde widetilde vec overrightarrow operatorname", " "),
+    (
+        "checkmark square qed par protect nonumber relax hat widehat tilde widetilde vec overrightarrow operatorname",
+        " ",
+    ),
     ("dfrac tfrac cfrac", r"\frac"),
     ("dbinom tbinom", r"\binom"),
     ("leqslant leqq leq le", r"\le "),
@@ -130,7 +135,9 @@ def normalise(answer: str) -> str:
 
 def _layout(text: str) -> str:
     """Without delimiters of mathematics, spacing commands, sizes and dollar signs."""
-    text = text.replace("\\\\\\\\", "\\\\").replace(r"\$", "").replace("$", "")
+    text = text.replace("\\\\\\\\", "\\\\").replace(r"\$", "").replace("$", "").replace(r"\&", " and ")
+    if "~" in text:
+        text = text.replace("~=", r"\approx ").replace("~", " ")
     if "\\" in text:
         text = re.sub(r"(?<!\\)\\[()\[\]]", " ", text)
         text = _PHANTOM.sub("", text)
@@ -189,12 +196,24 @@ def _numbers(text: str) -> str:
     return _SPACED.sub(lambda m: m[1] + re.sub(r"\D", "", m[2]), text) if " " in text or "'" in text else text
 
 
+_CONDITION = r"(?:,\s*(?:where|for|with)?|\s(?:where|for|with))\s*"
 _NOTATION = [
     ("log_", re.compile(r"\\log_(?:e(?![A-Za-z])|\{\s*e\s*\})"), r"\\ln "),
     ("_", re.compile(r"_\{\s*(\w)\s*\}"), r"_\1"),
     (" ", re.compile(r"\s+(?=[\^_!])"), ""),
     (r"\{", re.compile(r"(\\(?:max|min|gcd|lcm))\s*\\\{([^{}]*)\\\}"), r"\1(\2)"),
     ("choose", re.compile(r"\{?([^{}()\s]+)\s*\\choose\s*([^{}()\s]+)\}?"), r"\\binom{\1}{\2}"),
+    ("over", re.compile(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}"), r"\\frac{\1}{\2}"),
+    ("", re.compile(r"(?<=\d)\s*(?:\^\{?\s*)?(?:st|nd|rd|th)(?![A-Za-z])\s*\}?"), ""),
+    ("\\in", re.compile(rf"{_CONDITION}[a-z](?:\s*,\s*[a-z])?\s*\\in\s*\\mathbb\{{[ZNQRC]\}}\s*$"), ""),
+    (
+        "integer",
+        re.compile(
+            rf"{_CONDITION}(?:(?:any|some|all)\s+)?(?:integers?\s+)?[a-z](?:\s+is)?(?:\s+an)?(?:\s+integer)?\s*$"
+        ),
+        "",
+    ),
+    (" ", re.compile(r"^(?:Rs\.?|USD|US|EUR|INR|GBP|CAD|AUD)\s+(?=\d)"), ""),
     ("C(", re.compile(r"(?<![A-Za-z\\])C\((\d+),\s*(\d+)\)"), r"\\binom{\1}{\2}"),
     ("x", re.compile(r"(?<=\d)\s*x\s*(?=10\s*\^)"), "*"),
     (" to ", re.compile(r"(?<=\d)\s+to\s+(?=\d)"), ":"),

@@ -166,9 +166,7 @@ def _bracketed(text: str) -> Shape | None:
     if opening[0] == r"\{":
         items = [part for part in split(content, _SEPARATOR) if part]
         condition = split(content, _SUCH_THAT)
-        if len(condition) == 2 and VARIABLE.fullmatch(
-            _MEMBER.sub("", condition[0] + " ").strip() or condition[0].split("\\in")[0].strip()
-        ):
+        if len(condition) == 2 and VARIABLE.fullmatch(condition[0].split(r"\in")[0].strip()):
             return read_shape(condition[1])
         if len(items) > MOST_ITEMS or len(condition) > 1:
             return None

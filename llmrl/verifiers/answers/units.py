@@ -21,13 +21,14 @@ _CANONICAL = {
 }
 _CANONICAL |= {"kmh": "km per h", "kph": "km per h", "kmph": "km per h", "mph": "mi per h"}
 _FILLER = {"per", "of", "a", "an", "the", "each", "in", "total", "square", "cubic", "units", "about", "only", "more"}
-_SINGLE = "mgshlLNJWVAKCF"
+_SINGLE = "mgshlLNJWVAKCFMT"
 _WORD = r"(?:[A-Za-z]{2,}\.?'?|[" + _SINGLE + r"](?![A-Za-z(_]))"
 _UNIT = re.compile(
     rf"(?P<space>\s*-?\s*)(?P<unit>{_WORD}(?:(?:\s*[*/^.,-]\s*|\s+)?(?:{_WORD}|(?<=\^)\{{?-?\d\}}?|\(?[a-z]+\)))*)",
     re.ASCII,
 )
 _EXPONENT = re.compile(r"\^\{?(-?\d)\}?")
+_VARIABLE = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])")
 _NOT_UNITS = {"or", "and", "mod", "if", "for", "where", "when", "with", "to", "through", "choose", "is", "are", "not"}
 LONGEST = 160
 """Characters of an answer in which a unit is looked for."""
@@ -46,8 +47,8 @@ def split_unit(text: str) -> tuple[str, str | None]:
         attached = not unit["space"]
         if set(words) & _NOT_UNITS or (attached and len(known) < len(words)) or text[found.start() - 1] == "_":
             continue
-        if all(len(word) == 1 for word in words) and attached:
-            continue  # 5m may be five times m
+        if min(map(len, words)) == 1 and (attached or _VARIABLE.search(text[: found.start()])):
+            continue  # 5m may be five times m, and the m in x^2 m as well
         return text[: found.start()].strip(), _spelling(unit["unit"]) if known else ""
     return text, None
 

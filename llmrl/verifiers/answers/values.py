@@ -41,8 +41,10 @@ class Values:
         return self._values(pred, gold)
 
     def _values(self, pred: str, gold: str) -> bool:
-        pred, gold = words.only_number(pred), words.only_number(gold)
-        pred_number, gold_number = read_number(pred), read_number(gold)
+        gold_number = read_number(gold)
+        if gold_number:
+            pred = words.only_number(pred)
+        pred_number = read_number(pred)
         if pred_number and gold_number:
             return self.numbers(pred_number, gold_number)
         verdict = words.same_base(pred, gold)

@@ -8,7 +8,23 @@ from functools import lru_cache
 
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _LETTERS_ONLY = re.compile(r"[A-Za-z\s.,:;'\"()\-?!]+")
-_ARTICLES = {"the", "a", "an", "is", "are", "it", "its", "there", "answer", "option", "choice", "so", "of", "this"}
+_ARTICLES = {
+    "and",
+    "the",
+    "a",
+    "an",
+    "is",
+    "are",
+    "it",
+    "its",
+    "there",
+    "answer",
+    "option",
+    "choice",
+    "so",
+    "of",
+    "this",
+}
 _SHORT_WORDS = {
     "no",
     "up",
@@ -159,6 +175,20 @@ def same_ratio(pred: str, gold: str) -> bool | None:
         return None
     ours, theirs = ([Fraction(part.strip()) for part in text.split(":")] for text in (pred, gold))
     return len(ours) == len(theirs) and all(x * theirs[0] == y * ours[0] for x, y in zip(ours, theirs, strict=True))
+
+
+_CONGRUENCE = re.compile(r"(?:[A-Za-z]\s*\\equiv\s*)?(-?\d+)\s*\(?\s*\\mod\s*[({]?\s*(\d+)\s*[)}]?\s*\)?")
+
+
+def same_congruence(pred: str, gold: str) -> bool | None:
+    r"""Residues, ``x \equiv 3 \pmod 7``; a modulus that one side leaves out is the other's. None: there are none."""
+    if r"\equiv" not in pred + gold:
+        return None
+    a, b = _CONGRUENCE.fullmatch(pred), _CONGRUENCE.fullmatch(gold)
+    if a and b:
+        return a[2] == b[2] and (int(a[1]) - int(b[1])) % (int(a[2]) or 1) == 0
+    found, other = (a, gold) if a else (b, pred)
+    return None if found is None else found[1] == other
 
 
 _BASED = re.compile(r"\(?([0-9A-Za-z]+)\)?\s*(?:_\s*\{?\s*(\d{1,2})\s*\}?|\(?\s*(?:in\s+)?base\s*(\d{1,2})\s*\)?)")
