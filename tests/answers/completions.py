@@ -131,6 +131,11 @@ THINKING = [
 ]
 
 FOOLING = [
+    (" ".join(f"The answer is {i}." for i in range(50)), "49", False),
+    (" ".join(f"Maybe it is \\boxed{{{i}}}, who knows." for i in range(50)), "49", False),
+    ("A. 3 B. 4 C. 5 D. 6", "B", False),
+    (r"Put the answer into \boxed{}. The answer is 5.", "5", True),
+    (r"Put the answer into \boxed{}. I will not.", "5", False),
     (r"\boxed{3 \text{ or } 4}", "3", False),
     (r"\boxed{3} or \boxed{4}", "3", False),
     (r"\boxed{3, 4}", "4", False),

@@ -15,6 +15,7 @@ from llmrl.verifiers.answers.normalise import LONGEST_ANSWER
 
 MOST_CANDIDATES = 4
 """Different answers that may be given one after the other; then they all are the answer, which none of them is."""
+MOST_STATEMENTS = 30
 LONGEST_SEARCHED = 40_000
 """Characters at the end of a completion in which the answer is looked for."""
 
@@ -22,7 +23,7 @@ _THINK_END = re.compile(r"</(?:think|thinking|reasoning|thought|scratchpad|refle
 _THINK_START = re.compile(
     r"<(?:think|thinking|reasoning|thought|scratchpad|reflection)>|◁think▷|<\|begin_of_thought\|>"
 )
-_ANSWER_TAG = re.compile(r"<(answer|final_answer|solution)>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_ANSWER_END = re.compile(r"</(answer|final_answer|solution)>", re.IGNORECASE)
 _END_MARK = re.compile(r"(?:<\|[a-z_]{2,20}\|>|</s>|<eos>|\[/?INST\]|<end_of_turn>)+\s*$")
 _BOX = re.compile(r"\\(?:f?boxed|framebox)(?![A-Za-z])\s*")
 _FORMULA_END = re.compile(r"\$|\\\]|\\\)")
@@ -89,18 +90,27 @@ def final_answer(text: str) -> str | None:
 
 def spoken(text: str) -> str | None:
     """The end of the completion without its thinking; None where it never stopped to think."""
-    text = _END_MARK.sub("", text[-LONGEST_SEARCHED:])
+    text = _END_MARK.sub("", _end_of(text, LONGEST_SEARCHED))
     ends = list(_THINK_END.finditer(text))
     if ends:
         text = text[ends[-1].end() :]
     return text if _THINK_START.search(text) is None else None
 
 
+def _end_of(text: str, length: int) -> str:
+    """At most so many last characters, without a word that the cut would leave in part."""
+    if len(text) <= length:
+        return text
+    return "".join(re.split(r"(\s)", text[-length:], maxsplit=1)[2:])
+
+
 def _last_tag(text: str) -> str | None:
-    if "</" not in text:
+    closed = list(_ANSWER_END.finditer(text))
+    if not closed:
         return None
-    tags = [found[1] for found in _ANSWER_TAG.findall(text)]
-    return tags[-1].strip() if tags and tags[-1].strip() else None
+    opening = f"<{closed[-1][1]}>".lower()
+    start = text.lower().rfind(opening, 0, closed[-1].start())
+    return text[start + len(opening) : closed[-1].start()].strip() or None if start >= 0 else None
 
 
 def _boxes(text: str) -> str | None:
@@ -171,7 +181,7 @@ def _stated(text: str) -> str | None:
     ends = [found.end() for found in _STATED.finditer(text)]
     if not ends:
         ends = [found.end() for found in _OTHER_TONGUES.finditer(text)]
-    said = [answer for end in sorted(ends, reverse=True) if (answer := _statement(text, end)) is not None]
+    said = [a for end in sorted(ends, reverse=True)[:MOST_STATEMENTS] if (a := _statement(text, end)) is not None]
     if len(set(said)) > MOST_CANDIDATES:
         return " , ".join(sorted(set(said)))
     return said[0] if said else None
@@ -179,7 +189,7 @@ def _stated(text: str) -> str | None:
 
 def _statement(text: str, start: int) -> str | None:
     """What is stated from here on, if anything."""
-    rest = _HOPE.sub("", text[start:]).lstrip(" *:\n\t")
+    rest = _HOPE.sub("", text[start : start + LONGEST_ANSWER]).lstrip(" *:\n\t")
     return _sentence(rest) if rest.strip(" .*:$") else None
 
 
@@ -204,7 +214,8 @@ def _continues(tail: str) -> bool:
 
 
 def _last_line(text: str) -> str | None:
-    lines = [line for line in text.strip().splitlines() if line.strip(" `*-_#$\\[]()")]
+    text = _end_of(text.strip(), LONGEST_ANSWER)
+    lines = [line for line in text.splitlines() if line.strip(" `*-_#$\\[]()")]
     if not lines:
         return None
     if (text.count("\n") and r"\end{" in lines[-1]) or lines[-1].strip() in ("\\]", "$$"):

@@ -9,13 +9,10 @@ import re
 
 from llmrl.verifiers.answers.brackets import DEEPEST, braced, closing, depth_of
 from llmrl.verifiers.answers.characters import to_ascii
+from llmrl.verifiers.answers.spellings import COMMAND, COMMANDS, NOTATION, PHRASES, WORD, WORDS
 
 LONGEST_ANSWER = 4_000
 """Characters; what is longer is only ever compared as text."""
-
-FUNCTIONS = ("arcsinh", "arccosh", "arctanh", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sin", "cos", "tan")
-FUNCTIONS += ("cot", "sec", "csc", "log", "ln", "exp", "gcd", "lcm", "max", "min", "det")
-_GREEK = "alpha|beta|gamma|delta|epsilon|theta|lambda|sigma|omega|phi|psi|mu|rho|tau|pi"
 
 _STYLES = r"text(?:bf|it|rm|tt|sf|sc|up|normal|md)?|mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mbox|hbox|bm|boldsymbol"
 _STYLES += (
@@ -31,63 +28,6 @@ _PHANTOM = re.compile(
 )
 
 
-def _table(*rows: tuple[str, str]) -> dict[str, str]:
-    return {name: by for names, by in rows for name in names.split()}
-
-
-_COMMANDS = _table(
-    (
-        "displaystyle textstyle scriptstyle limits nolimits rm bf it sf tt boldmath mathstrut hfill noindent centering",
-        " ",
-    ),
-    (
-        "big Big bigg Bigg bigl bigr bigm Bigl Bigr Bigm biggl biggr Biggl Biggr middle mleft mright allowbreak hline",
-        " ",
-    ),
-    (
-        "checkmark square qed par protect nonumber relax hat widehat tilde widetilde vec overrightarrow operatorname",
-        " ",
-    ),
-    ("dfrac tfrac cfrac", r"\frac"),
-    ("dbinom tbinom", r"\binom"),
-    ("leqslant leqq leq le", r"\le "),
-    ("geqslant geqq geq ge", r"\ge "),
-    ("lt", "<"),
-    ("gt", ">"),
-    ("neq ne", r"\ne "),
-    ("times cdot ast star bullet", "*"),
-    ("div", "/"),
-    ("lbrace", r"\{"),
-    ("rbrace", r"\}"),
-    ("lbrack", "["),
-    ("rbrack", "]"),
-    ("lvert rvert vert mid", "|"),
-    ("approxeq approx simeq cong", r"\approx "),
-    ("varnothing emptyset", r"\emptyset "),
-    ("dots cdots dotsc dotsb ldots", r"\ldots "),
-    ("rightarrow longrightarrow to", r"\to "),
-    ("implies Longrightarrow therefore Rightarrow", r"\Rightarrow "),
-    ("lor vee", " or "),
-    ("land wedge", " and "),
-    ("backslash smallsetminus setminus", r"\setminus "),
-    ("bigcup", r"\cup "),
-    ("bigcap", r"\cap "),
-    ("varphi", r"\phi "),
-    ("vartheta", r"\theta "),
-    ("varepsilon", r"\epsilon "),
-    ("varrho", r"\rho "),
-    ("bmod pmod", r"\mod "),
-    ("arsinh", r"\arcsinh"),
-    ("lg", r"\log_{10}"),
-    ("colon ratio", ":"),
-    ("bar", r"\overline"),
-    ("imath", "i"),
-    ("prime", "'"),
-    ("ell", "l"),
-    ("euro", " euros "),
-    ("pounds", " pounds "),
-)
-_COMMAND = re.compile(r"\\([A-Za-z]+)")
 _SIGNS = {"<=": r"\le ", "=<": r"\le ", ">=": r"\ge ", "!=": r"\ne ", "~=": r"\approx ", "**": "^"}
 _SIGN = re.compile(r"<=|=<|>=|!=|~=|\*\*|\.\.\.+|\\not\s*=|\\\{\s*\\\}")
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degrees?(?![A-Za-z])|\\circ\b")
@@ -95,20 +35,6 @@ _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:(?:,|\{,\})\d{3})+)(?![\d,]|\{
 _BRACED_COMMA = re.compile(r"(?<=\d)\s*\{\s*,\s*\}\s*(?=\d)")
 _BRACED_POINT = re.compile(r"(?<=\d)\s*\{\s*\.\s*\}\s*(?=\d)")
 _SPACED = re.compile(r"(?<![\d.,^_{}\\A-Za-z/])(\d{1,3})((?:[ ']\d{3})+)(?![\d,])")
-_PHRASES = [
-    (re.compile(r"\b(?:negative|minus) infinity\b", re.IGNORECASE), r"-\\infty "),
-    (re.compile(r"\bpositive infinity\b", re.IGNORECASE), r"\\infty "),
-    (re.compile(r"\bper cent(?:age)?\b", re.IGNORECASE), "%"),
-    (re.compile(r"\bplus or minus\b", re.IGNORECASE), r"\\pm "),
-]
-_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,10}(?![A-Za-z])")
-_WORDS = {name: "\\" + name for name in FUNCTIONS}
-_WORDS |= {name: rf"\{name} " for name in _GREEK.split("|")}
-_WORDS |= {name: rf"\{name}" for name in ("sqrt", "cbrt", "floor", "ceil", "ceiling", "abs", "factorial", "binom")}
-_WORDS |= {"mod": r"\mod ", "choose": r"\choose ", "asin": r"\arcsin", "acos": r"\arccos", "atan": r"\arctan"}
-_WORDS |= dict.fromkeys(("infinity", "infty", "inf", "oo", "Infinity", "Inf"), r"\infty ")
-_WORDS |= dict.fromkeys(("percent", "percentage", "pct", "Percent"), "%")
-_WORDS |= {"union": r"\cup ", "intersect": r"\cap ", "intersection": r"\cap "}
 _FRAC_ARGUMENT = re.compile(r"\\frac\s*")
 _SQRT_DIGIT = re.compile(r"\\sqrt\s*(\[[^\]]*\])?\s*([0-9A-Za-z]|\\[A-Za-z]+)(?![A-Za-z]*\{)")
 _POWER = re.compile(r"\^\s*(-?(?:\d+(?:\.\d+)?|[A-Za-z](?![A-Za-z])))(?![\d}])")
@@ -128,8 +54,7 @@ def normalise(answer: str) -> str:
         return answer
     text = _unwrap_styles(_layout(to_ascii(answer)))
     text = _wording(_synonyms(text))
-    text = _arguments(_numbers(text))
-    text = _notation(text)
+    text = _notation(_arguments(_numbers(_BLANK.sub(" ", text))))
     return _edges(_COMMAND_SPACE.sub(r"\1", _BLANK.sub(" ", text)))
 
 
@@ -169,7 +94,7 @@ def _synonyms(text: str) -> str:
     """One command or sign for each meaning."""
     text = _DEGREES.sub(" degrees ", text) if "circ" in text or "degree" in text else text
     if "\\" in text:
-        text = _COMMAND.sub(lambda found: _COMMANDS.get(found[1], found[0]), text).replace(r"\%", "%")
+        text = COMMAND.sub(lambda found: COMMANDS.get(found[1], found[0]), text).replace(r"\%", "%")
     text = _SIGN.sub(lambda found: _SIGNS.get(found[0]) or _rare_sign(found[0]), text)
     return text.replace("+-", r"\pm ").replace("+/-", r"\pm ")
 
@@ -180,12 +105,12 @@ def _rare_sign(sign: str) -> str:
 
 def _wording(text: str) -> str:
     """Names of functions, constants and signs in plain text become their commands."""
-    if _WORD.search(text) is None:
+    if WORD.search(text) is None:
         return text
     if " " in text:
-        for pattern, by in _PHRASES:
+        for pattern, by in PHRASES:
             text = pattern.sub(by, text)
-    return _WORD.sub(lambda found: _WORDS.get(found[0], found[0]), text)
+    return WORD.sub(lambda found: WORDS.get(found[0], found[0]), text)
 
 
 def _numbers(text: str) -> str:
@@ -196,36 +121,13 @@ def _numbers(text: str) -> str:
     return _SPACED.sub(lambda m: m[1] + re.sub(r"\D", "", m[2]), text) if " " in text or "'" in text else text
 
 
-_CONDITION = r"(?:,\s*(?:where|for|with)?|\s(?:where|for|with))\s*"
-_NOTATION = [
-    ("log_", re.compile(r"\\log_(?:e(?![A-Za-z])|\{\s*e\s*\})"), r"\\ln "),
-    ("_", re.compile(r"_\{\s*(\w)\s*\}"), r"_\1"),
-    (" ", re.compile(r"\s+(?=[\^_!])"), ""),
-    (r"\{", re.compile(r"(\\(?:max|min|gcd|lcm))\s*\\\{([^{}]*)\\\}"), r"\1(\2)"),
-    ("choose", re.compile(r"\{?([^{}()\s]+)\s*\\choose\s*([^{}()\s]+)\}?"), r"\\binom{\1}{\2}"),
-    ("over", re.compile(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}"), r"\\frac{\1}{\2}"),
-    ("", re.compile(r"(?<=\d)\s*(?:\^\{?\s*)?(?:st|nd|rd|th)(?![A-Za-z])\s*\}?"), ""),
-    ("\\in", re.compile(rf"{_CONDITION}[a-z](?:\s*,\s*[a-z])?\s*\\in\s*\\mathbb\{{[ZNQRC]\}}\s*$"), ""),
-    (
-        "integer",
-        re.compile(
-            rf"{_CONDITION}(?:(?:any|some|all)\s+)?(?:integers?\s+)?[a-z](?:\s+is)?(?:\s+an)?(?:\s+integer)?\s*$"
-        ),
-        "",
-    ),
-    (" ", re.compile(r"^(?:Rs\.?|USD|US|EUR|INR|GBP|CAD|AUD)\s+(?=\d)"), ""),
-    ("C(", re.compile(r"(?<![A-Za-z\\])C\((\d+),\s*(\d+)\)"), r"\\binom{\1}{\2}"),
-    ("x", re.compile(r"(?<=\d)\s*x\s*(?=10\s*\^)"), "*"),
-    (" to ", re.compile(r"(?<=\d)\s+to\s+(?=\d)"), ":"),
-    ("*", re.compile(r"(\\(?:arc)?(?:sin|cos|tan|cot|sec|csc))\s*([a-z]|\\[a-z]+)\s*(?=\*)"), r"\1(\2)"),
-]
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _ANGLE = re.compile(r"(\d+(?:\.\d+)?)\s*degrees")
 
 
 def _notation(text: str) -> str:
     """Rarer ways to write logarithms, indices, binomials and angles."""
-    for needle, pattern, by in _NOTATION:
+    for needle, pattern, by in NOTATION:
         if needle in text:
             text = pattern.sub(by, text)
     if "degrees" in text and _TRIGONOMETRY.search(text):
