@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from answers.prose import PROSE
+
 MARKERS = [
     (r"Adding up, we get $3 + 4 = 7$. So the answer is $\boxed{7}$.", "7", True),
     (r"First \boxed{1}. No, that is wrong. \boxed{2}", "2", True),
@@ -199,4 +201,4 @@ PROMPTED = [
     ("Find $x$ with $x^2=4$, $x>0$.", r"\boxed{2}", "2", True),
 ]
 
-GROUPS = {"markers": MARKERS, "bare": BARE, "thinking": THINKING, "fooling": FOOLING}
+GROUPS = {"markers": MARKERS, "bare": BARE, "thinking": THINKING, "fooling": FOOLING, "prose": PROSE}

@@ -42,7 +42,10 @@ _OTHER_TONGUES = re.compile(
 )
 _HOPE = re.compile(r"\.?\s*I hope (?:it|this) is correct\b.*", re.DOTALL)
 _SENTENCE_END = re.compile(r"(?<=[^\s\d.])\.(?=\s|$)|(?<=\d)\.(?=\s+[A-Z]|\s*$)|[!?]?\n|(?<=[a-z)]);\s")
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+|\s*\\begin[^$]+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
+_FORMULA = re.compile(
+    r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\\$|[^$\n])+|\s*\\begin[^$]+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL
+)
+_JOINED_FORMULAS = re.compile(r"\s*(?:,|;|and|or|,\s*and)?\s*")
 _NUMBER = re.compile(
     r"(?:(?<![\w)}])-)?\\?\$?(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d*\.?\d+)(?:\.\d+)?(?:\s?/\s?\d+)?|\\[dt]?frac\{\d+\}\{\d+\})(?:\s?\\?%)?",
     re.ASCII,
@@ -51,7 +54,15 @@ _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z]*\()")
 _VERB = re.compile(
     r"\b(?:is|are|equals?|be|was|were|gives|get|gets|makes|yields|obtain|becomes)\s+(?:equal to\s+)?", re.IGNORECASE
 )
-_LEAD = re.compile(r"^(?:so|thus|hence|therefore|then|answer|ans|final answer|result|finally)\s*[,:]\s*", re.IGNORECASE)
+_LEAD = re.compile(
+    r"^(?:(?:->|=>|>\s|#+\s|\d\.\s+(?=\S))\s*)?"
+    r"(?:(?:so|thus|hence|therefore|then|answer|ans|final answer|result|finally)\s*(?:[,:]\s*|\s))?"
+    r"(?:(?:it|this|that)(?:\s+is|'s|\s+was)\s+)?",
+    re.IGNORECASE,
+)
+_FAREWELL = re.compile(r"^\W*(?:i hope|hope (?:this|that)|let me know|feel free|if you (?:have|need))", re.IGNORECASE)
+_VERDICT = re.compile(r"^(?:yes|no|true|false)(?=[.,;!:])", re.IGNORECASE)
+_PHRASE = re.compile(r"\b(?:does not exist|no (?:real )?solutions?|undefined|infinitely many)\b", re.IGNORECASE)
 _KNOWN = {
     "sqrt",
     "frac",
@@ -189,7 +200,7 @@ def _stated(text: str) -> str | None:
 
 def _statement(text: str, start: int) -> str | None:
     """What is stated from here on, if anything."""
-    rest = _HOPE.sub("", text[start : start + LONGEST_ANSWER]).lstrip(" *:\n\t")
+    rest = _HOPE.sub("", text[start : start + LONGEST_ANSWER]).lstrip(" *:}\n\t")
     return _sentence(rest) if rest.strip(" .*:$") else None
 
 
@@ -216,16 +227,28 @@ def _continues(tail: str) -> bool:
 def _last_line(text: str) -> str | None:
     text = _end_of(text.strip(), LONGEST_ANSWER)
     lines = [line for line in text.splitlines() if line.strip(" `*-_#$\\[]()")]
+    while len(lines) > 1 and _FAREWELL.search(lines[-1]):
+        lines.pop()
     if not lines:
         return None
     if (text.count("\n") and r"\end{" in lines[-1]) or lines[-1].strip() in ("\\]", "$$"):
-        formula = [found for found in _FORMULA.finditer(text)]
-        if formula:
-            return _trimmed(formula[-1][0])
-    line = _LEAD.sub("", lines[-1].strip(" *"))
-    if len(lines) == 1 and r"\begin{" in text:
-        line = text.strip()
-    if _reads_like_an_answer(line):
+        formulas = list(_FORMULA.finditer(text))
+        if formulas:
+            return _trimmed(formulas[-1][0])
+    line = text if len(lines) == 1 and r"\begin{" in text else lines[-1]
+    return _from_line(_LEAD.sub("", line.strip(" *_")))
+
+
+def _from_line(line: str) -> str | None:
+    """The line itself where it reads like an answer; of a sentence what it says."""
+    verdict = _VERDICT.match(line)
+    if verdict is not None:
+        return verdict[0]
+    verbs = list(_VERB.finditer(line))
+    said = line[verbs[-1].end() :] if verbs else ""
+    if said.strip(" .") and not _prose(said):
+        return _trimmed(said)
+    if _reads_like_an_answer(line) and not (_FORMULA.search(line) and _prose(_FORMULA.sub(" ", line))):
         return _trimmed(line)
     return _from_prose(line)
 
@@ -245,12 +268,24 @@ def _from_prose(line: str) -> str | None:
     formulas = list(_FORMULA.finditer(line))
     numbers = list(_NUMBER.finditer(to_ascii(line)))
     if formulas and (not numbers or line.rfind(numbers[-1][0]) < formulas[-1].end()):
-        return _trimmed(formulas[-1][0])
+        return _trimmed(_last_formulas(line, formulas))
     if numbers:
         return numbers[-1][0]
+    if (phrase := _PHRASE.search(line)) is not None:
+        return phrase[0]
     sentences = [part for part in re.split(r"(?<=[.!?])\s+", line.strip()) if part]
     verbs = list(_VERB.finditer(sentences[-1])) if sentences else []
     return _trimmed(sentences[-1][verbs[-1].end() :]) if verbs else None
+
+
+def _last_formulas(line: str, formulas: list[re.Match[str]]) -> str:
+    """The last formula, and those before it that only a comma or an "and" keeps apart."""
+    first = last = formulas[-1]
+    for formula in formulas[-2::-1]:
+        if _JOINED_FORMULAS.fullmatch(line, formula.end(), first.start()) is None:
+            break
+        first = formula
+    return line[first.start() : last.end()]
 
 
 def _trimmed(text: str) -> str | None:

@@ -75,7 +75,7 @@ _SIGN = re.compile(r"\\(?:le|ge|ne|approx|equiv)(?![A-Za-z])|(?<![<>!:])=+|<|>|\
 _CUP = re.compile(r"\\cup(?![A-Za-z])|(?<=[)\]}])\s*U\s*(?=[(\[\\])")
 _MEMBER = re.compile(r"^\s*(?:[A-Za-z](?:_\w)?|[a-z]\([a-z]\))\s*\\in(?![A-Za-z])\s*")
 _PLUS_MINUS = re.compile(r"\\(pm|mp)(?![A-Za-z])")
-_ENVIRONMENT = re.compile(r"\\begin\s*\{([A-Za-z]*matrix|array|cases|aligned?\*?|gathered)\}(?:\{[clr| ]*\})?")
+_ENVIRONMENT = re.compile(r"\\begin\s*\{([A-Za-z]*matrix|array|cases|align(?:ed)?\*?|gathered)\}(?:\{[clr| ]*\})?")
 _SUCH_THAT = re.compile(r"\||:")
 _NUMBERS = re.compile(r"-?\d+(?:\s+-?\d+){2,}")
 _CLOSERS = {"(": ")", "[": "]"}
@@ -136,7 +136,8 @@ def _relation(text: str, sides: list[str]) -> Shape:
         if not kept[-1] or (at == 0 and re.fullmatch(r"[A-Za-z](?:_\w)?", kept[0])):
             return _read_single(sides[-1])
         sides, spans = kept, spans[:at]
-    sides, spans = [s for s in sides if s], spans
+    if set(spans) == {"="}:
+        sides = [side for side in sides if side]
     if len(sides) == 1:
         return read_shape(sides[0])
     if len(sides) != len(spans) + 1:
@@ -192,7 +193,10 @@ def _environment(text: str) -> Shape | None:
     rows = [tuple(read_shape(cell) for cell in split(line, re.compile("&"))) for line in lines]
     if begin[1].endswith("matrix") or begin[1] == "array":
         return Matrix(tuple(rows))
-    return Bag(tuple(read_shape(line.replace("&", "")) for line in lines))
+    lines = [line.replace("&", " ").strip() for line in lines]
+    if any(line.startswith("=") for line in lines):
+        return read_shape(" ".join(lines))  # one equation, continued
+    return Bag(tuple(map(read_shape, lines)))
 
 
 def _plus_minus(text: str) -> Shape | None:

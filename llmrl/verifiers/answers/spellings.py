@@ -68,6 +68,7 @@ COMMANDS = _table(
 COMMAND = re.compile(r"\\([A-Za-z]+)")
 
 PHRASES = [
+    (re.compile(r"\b(?:negative|minus) (?=\d)", re.IGNORECASE), "-"),
     (re.compile(r"\b(?:negative|minus) infinity\b", re.IGNORECASE), r"-\\infty "),
     (re.compile(r"\bpositive infinity\b", re.IGNORECASE), r"\\infty "),
     (re.compile(r"\bper cent(?:age)?\b", re.IGNORECASE), "%"),
@@ -77,7 +78,7 @@ WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,10}(?![A-Za-z])")
 WORDS = {name: "\\" + name for name in FUNCTIONS}
 WORDS |= {name: rf"\{name} " for name in _GREEK.split("|")}
 WORDS |= {name: rf"\{name}" for name in ("sqrt", "cbrt", "floor", "ceil", "ceiling", "abs", "factorial", "binom")}
-WORDS |= {"mod": r"\mod ", "choose": r"\choose ", "asin": r"\arcsin", "acos": r"\arccos", "atan": r"\arctan"}
+WORDS |= {"mod": r"\mod ", "asin": r"\arcsin", "acos": r"\arccos", "atan": r"\arctan"}
 WORDS |= dict.fromkeys(("infinity", "infty", "inf", "oo", "Infinity", "Inf"), r"\infty ")
 WORDS |= dict.fromkeys(("percent", "percentage", "pct", "Percent"), "%")
 WORDS |= {"union": r"\cup ", "intersect": r"\cap ", "intersection": r"\cap "}
@@ -99,6 +100,9 @@ NOTATION = [
         "",
     ),
     (" ", re.compile(r"^(?:Rs\.?|USD|US|EUR|INR|GBP|CAD|AUD)\s+(?=\d)"), ""),
+    ("log", re.compile(r"\\log(\d+)(?=\()"), r"\\log_{\1}"),
+    ("choose", re.compile(r"(?<!\w)(\d+) choose (\d+)(?!\w)"), r"\\binom{\1}{\2}"),
+    ("C", re.compile(r"(?<![\w.])(\d+)C(\d+)(?!\w)"), r"\\binom{\1}{\2}"),
     ("C(", re.compile(r"(?<![A-Za-z\\])C\((\d+),\s*(\d+)\)"), r"\\binom{\1}{\2}"),
     ("x", re.compile(r"(?<=\d)\s*x\s*(?=10\s*\^)"), "*"),
     (" to ", re.compile(r"(?<=\d)\s+to\s+(?=\d)"), ":"),

@@ -100,7 +100,8 @@ def _plain(text: str) -> str:
 
 
 _CHOICE = re.compile(
-    r"(?:option|choice|answer)?\s*(?:\(([A-Ja-j])\)|([A-J])(?=[).:]|$|\s*[-)]\s))[).:-]*\s*(.*)",
+    r"(?:option|choice|answer|i (?:choose|pick|select))?\s*"
+    r"(?:\(([A-Ja-j])\)|([A-J])(?=[).:]|$|\s*[-)]\s|\s+is\s+(?:correct|right|the\s)))[).:-]*\s*(.*)",
     re.DOTALL | re.IGNORECASE,
 )
 _ANOTHER = re.compile(r"\([A-J]\)|(?<![A-Za-z\\])[A-J][).:](?=\s|$)")
