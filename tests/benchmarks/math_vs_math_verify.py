@@ -136,6 +136,8 @@ def main() -> None:
     parser.add_argument("--hostile", action="store_true", help="hostile answers too; minutes for math-verify")
     given = parser.parse_args()
     found = data_sets()
+    for judge in SIDES.values():  # both have imported sympy and learnt the grammar; ours takes a second in its process
+        judge(r"\boxed{\tan x}", r"\frac{\sin x}{\cos x}")
     batches = {"realistic": realistic(found)} if found else {}  # first, before verdicts are cached
     batches |= {"labelled": everything(), **found}
     for name, rows in batches.items():
