@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from llmrl.config import build
 from llmrl.trainers.build import run_language
@@ -23,10 +22,14 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(model_dir: Path, problems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four steps with LoRA, two checkpoints."""
     out = tmp_path_factory.mktemp("runs") / "run"
+    reward = out.parent / "reward.py"
+    reward.write_text(
+        "def digits(completions, **columns):\n    return [sum(map(str.isdigit, c)) / 6 for c in completions]\n"
+    )
     config = {
         "model": {"name": str(model_dir), "lora_rank": 4},
-        "data": {"name": str(problems), "heldout_rows": 4},
-        "rewards": {"functions": {str(ROOT / "rewards" / "math_answer.py:correct"): 1.0}},
+        "data": {"name": str(problems), "heldout_rows": 4, "chat": False},
+        "rewards": {"functions": {f"{reward}:digits": 1.0}},
         "algorithm": {"group_size": 4},
         "sampling": {"max_tokens": 6},
         "train": {
