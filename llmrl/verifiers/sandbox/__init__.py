@@ -1,0 +1,1 @@
+"""Running untrusted programs: levels of isolation, a template that forks them, verdicts that they cannot forge."""

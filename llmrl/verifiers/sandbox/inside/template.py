@@ -1,0 +1,274 @@
+"""The template: a small warm interpreter that forks a confined child for every request and never runs one itself.
+
+A request is one packet on the control socket: JSON, and the descriptors ``reply, payload, stdin, stdout, stderr``
+and, for tests, ``channel`` (between the program and its judge). Program and tests lie in ``payload``, which only the
+child reads. The answer goes to ``reply`` when the program and every process that it started are gone. When the
+other side of ``reply`` hangs up the program is ended, and when that of the control socket does, everything is.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+
+from . import jail, kernel, processes, runner, seccomp
+
+WATCH_S = 0.05
+"""How often the memory of a running program's processes is added up."""
+READY = b"+"
+"""What the child reports before the program has a chance to: it is confined."""
+_WARM = """
+    abc array base64 bisect collections.abc contextlib copy csv datetime decimal enum fractions functools hashlib heapq
+    inspect io itertools json math operator queue random re statistics string textwrap threading time traceback types
+    typing unicodedata
+"""
+"""Modules that programs like to import."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """A program on its way."""
+
+    reply: socket.socket
+    pid: int
+    handle: int
+    """Readable when the process, and with namespaces all that it started, is gone."""
+    status: int
+    plan: jail.Plan
+    began: float
+    deadline: float
+    reason: str | None = None
+    """Why the template ended it."""
+    wanted: bool = True
+    """Whether the other side still waits for it to end by itself."""
+
+
+def main(control: int, namespaces: bool, filtered: bool, uid: int | None, readable: list[str]) -> None:
+    """Serve until the control socket is closed.
+
+    ``filtered``: by seccomp. ``uid``: the first of the user ids that programs get, where we may choose. ``readable``:
+    what Landlock leaves readable, if it is to be used.
+    """
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first process of a namespace then ignores it
+    signal.signal(signal.SIGTERM, _leave)
+    for name in _WARM.split():
+        importlib.import_module(name)
+    os.environ.clear()
+    gc.collect()
+    gc.freeze()
+    folder = tempfile.mkdtemp(prefix="llmrl-")
+    os.chmod(folder, 0o711)
+    try:
+        Template(socket.socket(fileno=control), folder, namespaces, filtered, uid, tuple(readable)).serve()
+    finally:
+        processes.remove_tree(folder)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+class Template:
+    """The loop: requests in, children out, an eye on the clock and on memory."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        folder: str,
+        namespaces: bool,
+        filtered: bool,
+        uid: int | None,
+        readable: tuple[str, ...],
+    ) -> None:
+        self._control = control
+        self._folder = folder
+        self._namespaces = namespaces
+        self._uid, self._readable = uid, readable
+        self._filters = {keep: seccomp.general(keep_group=keep) for keep in (False, True)} if filtered else {}
+        self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY) if namespaces else -1
+        self._runs: dict[int, _Run] = {}
+        self._count = 0
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._next_watch = 0.0
+
+    def serve(self) -> None:
+        """Until the control socket hangs up; then end what still runs."""
+        try:
+            while self._step():
+                pass
+        finally:
+            for run in list(self._runs.values()):
+                self._end(run, "cancelled")
+                self._finish(run)
+
+    def _step(self) -> bool:
+        runs = {run.handle: run for run in self._runs.values()} | {r.reply.fileno(): r for r in self._runs.values()}
+        for descriptor, _ in self._poll.poll(self._patience()):
+            run = runs.get(descriptor)
+            if run is None:
+                if not self._accept():
+                    return False
+            elif run.pid in self._runs and descriptor == run.handle:
+                self._finish(run)
+            elif run.pid in self._runs:
+                self._poll.unregister(descriptor)
+                run.wanted = False
+                self._end(run, "cancelled")
+        self._look_after_runs()
+        return True
+
+    def _patience(self) -> float | None:
+        """Milliseconds until something has to be looked at; None: for ever."""
+        if not self._runs:
+            return None
+        moment = min([self._next_watch, *(run.deadline for run in self._runs.values() if run.reason is None)])
+        return max(0.0, (moment - time.monotonic()) * 1e3 + 0.5)
+
+    def _accept(self) -> bool:
+        message, descriptors, _, _ = socket.recv_fds(self._control, 1 << 16, 8)
+        if not message:
+            return False
+        request = json.loads(message)
+        self._count += 1
+        plan = self._plan(request["mode"], request["limits"])
+        try:
+            pid, status = self._fork(plan, request["mode"], descriptors)
+        except OSError as error:
+            socket.socket(fileno=descriptors[0]).send(json.dumps({"failure": str(error)}).encode())
+            _close(descriptors[1:])
+            return True
+        _close(descriptors[1:])
+        reply, handle, now = socket.socket(fileno=descriptors[0]), os.pidfd_open(pid), time.monotonic()
+        self._runs[pid] = _Run(reply, pid, handle, status, plan, now, now + request["limits"]["wall_s"])
+        self._poll.register(handle, select.POLLIN)
+        self._poll.register(reply, select.POLLIN)
+        if len(self._runs) == 1:
+            self._next_watch = now + WATCH_S
+        return True
+
+    def _plan(self, mode: str, limits: dict[str, float]) -> jail.Plan:
+        """The judge runs no untrusted code and does without namespaces of its own: they cost half of the time."""
+        namespaces = self._namespaces and mode != "judge"
+        return jail.Plan(
+            namespaces=namespaces,
+            filter=self._filters.get(not namespaces),
+            readable=self._readable,
+            folder=jail.BOX if namespaces else f"{self._folder}/{self._count}",
+            uid=None if self._uid is None else self._uid + self._count % 1024,
+            cpu_s=limits["cpu_s"],
+            memory_mb=int(limits["memory_mb"]),
+            disk_mb=int(limits["disk_mb"]),
+            processes=int(limits["processes"]),
+            open_files=int(limits["open_files"]),
+        )
+
+    def _fork(self, plan: jail.Plan, mode: str, descriptors: list[int]) -> tuple[int, int]:
+        """The child's id, and the pipe from which its keeper's report is to be read."""
+        if self._own_pid_namespace >= 0:  # or the child would be born into that of the program before it
+            kernel.setns(self._own_pid_namespace, kernel.CLONE_NEWPID)
+        if plan.namespaces:
+            kernel.unshare(kernel.CLONE_NEWPID)
+        else:
+            os.mkdir(plan.folder, 0o700)
+            if plan.uid is not None:
+                os.chown(plan.folder, plan.uid, plan.uid)
+        report, ours = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(report)
+            _child(plan, mode, descriptors, ours)
+        os.close(ours)
+        return pid, report
+
+    def _look_after_runs(self) -> None:
+        now = time.monotonic()
+        for run in self._runs.values():
+            if run.reason is None and now >= run.deadline:
+                self._end(run, "timeout")
+        if self._runs and now >= self._next_watch:
+            table = processes.table()
+            for run in self._runs.values():
+                if run.reason is None and (excess := self._excess(run, table)):
+                    self._end(run, excess)
+            self._next_watch = time.monotonic() + WATCH_S
+
+    def _excess(self, run: _Run, table: dict[int, processes.Process]) -> str | None:
+        """What all processes of a run together have too much of."""
+        members = processes.members(table, run.pid)
+        if len(members) > run.plan.processes + 1:  # where the kernel does not count, as it does not for root
+            return "processes"
+        if processes.memory(members, limit := run.plan.memory_mb * jail.MB) > limit:
+            return "memory"
+        if not run.plan.namespaces and processes.disk(run.plan.folder) > run.plan.disk_mb * jail.MB:
+            return "disk"
+        return None
+
+    def _end(self, run: _Run, reason: str) -> None:
+        run.reason = run.reason or reason
+        if run.plan.namespaces:
+            os.kill(run.pid, signal.SIGKILL)  # the first of its namespace: the kernel takes the others along
+        else:
+            os.kill(run.pid, signal.SIGKILL)
+            processes.kill_group(run.pid, None if run.plan.filter else run.plan.uid)
+
+    def _finish(self, run: _Run) -> None:
+        del self._runs[run.pid]
+        _, code, usage = os.wait4(run.pid, 0)
+        if not run.plan.namespaces:
+            processes.kill_group(run.pid, None if run.plan.filter else run.plan.uid)
+            processes.reap_group(run.pid, keep=set(self._runs))
+            processes.remove_tree(run.plan.folder)
+        report = os.read(run.status, 5)
+        if len(report) == 5:
+            (code,) = struct.unpack("i", report[1:])
+        answer = {
+            "ready": report.startswith(READY),
+            "code": os.waitstatus_to_exitcode(code),
+            "reason": run.reason,
+            "wall_s": time.monotonic() - run.began,
+            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "peak_memory_mb": usage.ru_maxrss / 1024,
+        }
+        self._poll.unregister(run.handle)
+        if run.wanted:
+            self._poll.unregister(run.reply)
+        _close([run.handle, run.status])
+        with run.reply, suppress(BrokenPipeError):  # nobody may want to know any more
+            run.reply.send(json.dumps(answer).encode())
+
+
+def _child(plan: jail.Plan, mode: str, descriptors: list[int], status: int) -> None:
+    """In the child: confine it, then run the payload. Never returns."""
+    try:
+        if plan.namespaces:
+            jail.enter_namespaces(plan, status)
+        _, payload, *standard, channel = descriptors if len(descriptors) == 6 else [*descriptors, -1]
+        for number, descriptor in enumerate(standard):
+            os.dup2(descriptor, number)
+        jail.lock(plan)
+        os.write(status, READY)
+        payload, channel = runner.keep_only(payload, channel)
+    except BaseException as error:
+        os.write(descriptors[4], f"{type(error).__name__}: {error}".encode())
+        os._exit(1)
+    runner.run(mode, payload, channel)
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
