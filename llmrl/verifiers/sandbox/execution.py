@@ -17,7 +17,7 @@ class Limits:
 
     wall_s: float = 10.0
     """Seconds from the moment when the program's own process begins; time spent in a queue does not count."""
-    cpu_s: float = 5.0
+    cpu_s: float = 10.0
     """Seconds of processor time, of each process; rounded up to whole seconds."""
     memory_mb: int = 1024
     """Address space of each process, and memory in use by all of them together."""

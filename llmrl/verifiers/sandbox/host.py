@@ -98,12 +98,12 @@ class Sandbox:
     def close(self) -> None:
         """End everything that runs in it."""
         self._control.close()
-        if self._owner != os.getpid():
-            return
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self._owner == os.getpid():
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._log.close()
 
     def kill(self) -> None:
         """The same, without asking the template."""

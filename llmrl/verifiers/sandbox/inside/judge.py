@@ -192,15 +192,19 @@ def run(content: Mapping[str, Any], channel: int) -> None:
     names = _Names(line, modules, _shadowed(sources, modules))
     problem = _attempt(line, lambda: _set_up(names, line, content))
     for source in content["tests"]:
-        outcome = problem or _attempt(line, lambda source=source: exec(source, names))
+        outcome = problem or _attempt(line, lambda source=source: _execute(source, names))
         _write(verdict, outcome or ["passed", ""])
 
 
 def _set_up(names: _Names, line: Line, content: Mapping[str, Any]) -> None:
     for source in content["setup"]:
-        exec(source, names)
+        _execute(source, names)
     if entry_point := content["entry_point"]:
         names[entry_point] = names["candidate"] = line.ask("name", entry_point)
+
+
+def _execute(source: str, names: dict[str, Any]) -> None:
+    exec(compile(source, "<tests>", "exec", dont_inherit=True), names)
 
 
 def _attempt(line: Line, work: Callable[[], None]) -> list[str] | None:

@@ -68,7 +68,7 @@ def _execute(source: str, file: str, name: str) -> dict[str, Any]:
     module.__file__ = path
     sys.argv = [path]
     sys.path.insert(0, os.path.dirname(path))
-    exec(compile(source, path, "exec"), vars(module))
+    exec(compile(source, path, "exec", dont_inherit=True), vars(module))
     return vars(module)
 
 
