@@ -51,7 +51,7 @@ __all__ = [
     "run_tests",
 ]
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)^[ \t]*\1[ \t\r]*$", re.MULTILINE | re.DOTALL)
 
 
 def run_python(

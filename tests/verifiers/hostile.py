@@ -186,7 +186,7 @@ print('PWNED' if len(found) > 1 else 'nothing')""",
     + "import ctypes\ndef go():\n    if ctypes.CDLL(None).unshare(0x10000000): raise OSError\nattempt(go)",
     "mounts": TRY
     + "import ctypes\ndef go():\n    if ctypes.CDLL(None).mount(b'x', b'/tmp', b'tmpfs', 0, 0): raise OSError\nattempt(go)",
-    "changes its user": TRY + "import os\nattempt(lambda: os.setuid(0))",
+    "changes its user": TRY + "import os\nattempt(lambda: os.setuid(12345))",
     "raises its limits": TRY
     + "import resource\nattempt(lambda: resource.setrlimit(resource.RLIMIT_NPROC, (10**6, 10**6)))",
     "changes its root": TRY + "import os\nattempt(lambda: os.chroot('.'))",

@@ -78,6 +78,7 @@ def lock(plan: Plan) -> None:
         os.setresuid(plan.uid, plan.uid, plan.uid)
     _limit_resources(plan)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if plan.readable:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-MOST_FILES = 10_000
+FEW_FILES, MOST_FILES, LONGEST_PATH, ENDLESS = 16, 10_000, 1024, 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +60,25 @@ def _proportional(process: Process) -> int:
 
 
 def disk(folder: str) -> int:
-    """Bytes below a folder; a folder with very many files counts as endless."""
-    total = count = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
+    """Bytes below a folder; one with very many files, very deep, or closed to us counts as endless."""
+    total, count, folders = 0, 0, [folder]
+    while folders:
+        place = folders.pop()
+        if len(place) > LONGEST_PATH:
+            return ENDLESS
+        try:
+            entries = list(os.scandir(place))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # removed meanwhile
+        except OSError:
+            return ENDLESS
+        for entry in entries:
             with suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-        count += len(names) + 1
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+                folders += [entry.path] if entry.is_dir(follow_symlinks=False) else []
+        count += len(entries)
         if count > MOST_FILES:
-            return 1 << 62
+            return ENDLESS
     return total
 
 
@@ -110,10 +119,16 @@ def _children() -> list[int]:
     return list(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
 
 
-def remove_tree(folder: str) -> None:
-    """Remove a folder however a program left it: unreadable, or deeper than Python can follow."""
-    try:
-        shutil.rmtree(folder)
-    except (OSError, RecursionError):
-        subprocess.run(["/bin/chmod", "-R", "u+rwx", folder], stderr=subprocess.DEVNULL, check=False)
-        subprocess.run(["/bin/rm", "-rf", folder], stderr=subprocess.DEVNULL, check=False)
+def remove_tree(folder: str) -> int | None:
+    """Remove a folder, however a program left it; the id of a child that does it where it may take long."""
+    with suppress(OSError):
+        for name in os.listdir(folder)[:FEW_FILES]:
+            os.unlink(f"{folder}/{name}")
+        os.rmdir(folder)
+        return None
+    child = os.fork()
+    if child == 0:  # unreadable folders, or a tree deeper than Python can follow
+        for command in (["/bin/chmod", "-R", "u+rwx", folder], ["/bin/rm", "-rf", folder]):
+            subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        os._exit(0)
+    return child

@@ -72,10 +72,7 @@ def main(control: int, namespaces: bool, filtered: bool, uid: int | None, readab
     gc.freeze()
     folder = tempfile.mkdtemp(prefix="llmrl-")
     os.chmod(folder, 0o711)
-    try:
-        Template(socket.socket(fileno=control), folder, namespaces, filtered, uid, tuple(readable)).serve()
-    finally:
-        processes.remove_tree(folder)
+    Template(socket.socket(fileno=control), folder, namespaces, filtered, uid, tuple(readable)).serve()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -101,6 +98,7 @@ class Template:
         self._filters = {keep: seccomp.general(keep_group=keep) for keep in (False, True)} if filtered else {}
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY) if namespaces else -1
         self._runs: dict[int, _Run] = {}
+        self._sweepers: set[int] = set()
         self._count = 0
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -115,6 +113,9 @@ class Template:
             for run in list(self._runs.values()):
                 self._end(run, "cancelled")
                 self._finish(run)
+            self._sweep(self._folder)
+            for sweeper in self._sweepers:
+                os.waitpid(sweeper, 0)
 
     def _step(self) -> bool:
         runs = {run.handle: run for run in self._runs.values()} | {r.reply.fileno(): r for r in self._runs.values()}
@@ -218,6 +219,12 @@ class Template:
             return "disk"
         return None
 
+    def _sweep(self, folder: str) -> None:
+        self._sweepers = {pid for pid in self._sweepers if not os.waitpid(pid, os.WNOHANG)[0]}
+        sweeper = processes.remove_tree(folder)
+        if sweeper is not None:
+            self._sweepers.add(sweeper)
+
     def _end(self, run: _Run, reason: str) -> None:
         run.reason = run.reason or reason
         if run.plan.namespaces:
@@ -229,10 +236,11 @@ class Template:
     def _finish(self, run: _Run) -> None:
         del self._runs[run.pid]
         _, code, usage = os.wait4(run.pid, 0)
+        wall_s = time.monotonic() - run.began
         if not run.plan.namespaces:
             processes.kill_group(run.pid, None if run.plan.filter else run.plan.uid)
-            processes.reap_group(run.pid, keep=set(self._runs))
-            processes.remove_tree(run.plan.folder)
+            processes.reap_group(run.pid, keep={*self._runs, *self._sweepers})
+            self._sweep(run.plan.folder)
         report = os.read(run.status, 5)
         if len(report) == 5:
             (code,) = struct.unpack("i", report[1:])
@@ -240,7 +248,7 @@ class Template:
             "ready": report.startswith(READY),
             "code": os.waitstatus_to_exitcode(code),
             "reason": run.reason,
-            "wall_s": time.monotonic() - run.began,
+            "wall_s": wall_s,
             "cpu_s": usage.ru_utime + usage.ru_stime,
             "peak_memory_mb": usage.ru_maxrss / 1024,
         }
