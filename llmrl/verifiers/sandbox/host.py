@@ -25,6 +25,8 @@ from llmrl.verifiers.sandbox.levels import EXPLANATIONS, LEVELS, Level, Start, s
 Mode = Literal["script", "candidate", "judge"]
 PATIENCE_S = 20.0
 """How long after a program's own limit the template may take to answer before it counts as broken."""
+PROGRAMS_A_CORE = 2
+"""At the same time: short programs wait for processes to start and to end as long as they run."""
 _PROBE = "import cmath, colorsys\nprint(6 * 7)"
 """Modules that the template has not loaded: the program has to find them itself."""
 
@@ -157,7 +159,7 @@ class _Registry:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.slots = threading.BoundedSemaphore(max(2, len(os.sched_getaffinity(0))))
+        self.slots = threading.BoundedSemaphore(PROGRAMS_A_CORE * len(os.sched_getaffinity(0)))
         self.sandboxes: dict[Level, Sandbox] = {}
         self.ways: dict[Level, Start] = {}
         self.best: Isolation | None = None

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -45,7 +46,9 @@ class Start:
             packages, harness = places, Path("/harness")
         uid = _UNIQUE_UIDS + (os.getpid() % (1 << 20) << 10) if self.identity == "user id" else None
         readable = [*_system(), *packages] if self.level == "landlock" else []
-        call = f"main({control}, {self.level == 'namespaces'}, {self.level != 'limits'}, {uid}, {readable})"
+        temporary = "/tmp" if self.level == "namespaces" else tempfile.gettempdir()
+        namespaces, filtered = self.level == "namespaces", self.level != "limits"
+        call = f"main({control}, {namespaces}, {filtered}, {uid}, {readable}, {temporary!r})"
         program = (
             f"import sys; sys.path.append({str(harness)!r}); from inside.template import main; "
             f"sys.path[-1:] = {packages}; {call}"

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -86,7 +85,8 @@ def _leave(work: Callable[[], object]) -> NoReturn:
             traceback = traceback.tb_next if traceback is not None and traceback.tb_next is not None else traceback
         sys.excepthook(type(error), error.with_traceback(traceback), traceback)
     try:
-        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+        if threading := sys.modules.get("threading"):
+            threading._shutdown()
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

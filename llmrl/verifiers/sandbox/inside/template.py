@@ -17,7 +17,6 @@ import signal
 import socket
 import struct
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,11 +29,11 @@ WATCH_S = 0.05
 READY = b"+"
 """What the child reports before the program has a chance to: it is confined."""
 _WARM = """
-    abc array base64 bisect collections.abc contextlib copy csv datetime decimal enum fractions functools hashlib heapq
-    inspect io itertools json math operator queue random re statistics string textwrap threading time traceback types
-    typing unicodedata
+    abc array bisect collections.abc contextlib copy datetime decimal enum fractions functools heapq io itertools json
+    math operator re string textwrap time traceback types typing
 """
-"""Modules that programs like to import."""
+"""Modules that programs like to import. Not ``threading`` and ``random``, nor what imports them: what they have Python
+do after each fork costs more than the fork."""
 
 
 @dataclass(slots=True)
@@ -55,8 +54,8 @@ class _Run:
     """Whether the other side still waits for it to end by itself."""
 
 
-def main(control: int, namespaces: bool, filtered: bool, uid: int | None, readable: list[str]) -> None:
-    """Serve until the control socket is closed.
+def main(control: int, namespaces: bool, filtered: bool, uid: int | None, readable: list[str], temporary: str) -> None:
+    """Serve until the control socket is closed, in a new folder below ``temporary``.
 
     ``filtered``: by seccomp. ``uid``: the first of the user ids that programs get, where we may choose. ``readable``:
     what Landlock leaves readable, if it is to be used.
@@ -70,8 +69,8 @@ def main(control: int, namespaces: bool, filtered: bool, uid: int | None, readab
     os.environ.clear()
     gc.collect()
     gc.freeze()
-    folder = tempfile.mkdtemp(prefix="llmrl-")
-    os.chmod(folder, 0o711)
+    folder = f"{temporary}/llmrl-{os.urandom(8).hex()}"
+    os.mkdir(folder, 0o711)
     Template(socket.socket(fileno=control), folder, namespaces, filtered, uid, tuple(readable)).serve()
 
 
