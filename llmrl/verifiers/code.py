@@ -72,7 +72,7 @@ def run_python(
     if _is_address(sandbox):
         return run_remote(sandbox, program, stdin, packed, limits)
     with sandbox_for(sandbox) as place:
-        return place.start("script", {"program": program, "files": packed}, limits, stdin=stdin).result()
+        return place.start(program, limits, stdin=stdin, files=packed).result()[0]
 
 
 def run_tests(program: str, tests: Tests, *, limits: Limits | None = None, sandbox: str = "auto") -> TestReport:

@@ -1,8 +1,8 @@
 """Programs a second: the sandbox beside plain interpreters. ``python tests/benchmarks/code_throughput.py``
 
-Each way runs the same short programs from twice as many threads as there are cores, in turn, several rounds. One JSON line
-a way: programs a second (median over the rounds, and each round's), and processor milliseconds a program, which other
-work on the machine disturbs less.
+Each way runs the same short programs from twice as many threads as there are cores, in turn, several rounds. One
+JSON line a way: programs a second (median over the rounds, and each round's), and processor milliseconds a program,
+which other work on the machine disturbs less.
 """
 
 from __future__ import annotations

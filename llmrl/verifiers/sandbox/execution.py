@@ -74,9 +74,7 @@ def judge_end(answer: Mapping[str, Any], stdout: bytes, stderr: bytes, limits: L
 
 def _status(answer: Mapping[str, Any], flooded: bool, stderr: bytes, limits: Limits) -> Status:
     code = answer["code"]
-    if answer["reason"] == "cancelled" and code == -signal.SIGKILL:
-        return "ok"  # it was we who had no more use for it
-    if answer["reason"] not in (None, "cancelled"):
+    if answer["reason"] is not None:
         return answer["reason"]
     if code == -signal.SIGXCPU or (code == -signal.SIGKILL and answer["cpu_s"] >= limits.cpu_s):
         return "timeout"

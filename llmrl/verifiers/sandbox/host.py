@@ -16,13 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from llmrl.errors import UserError, VerifierError
 from llmrl.verifiers.sandbox.execution import ExecutionResult, Limits, judge_end
 from llmrl.verifiers.sandbox.levels import EXPLANATIONS, LEVELS, Level, Start, starts
 
-Mode = Literal["script", "candidate", "judge"]
 PATIENCE_S = 20.0
 """How long after a program's own limit the template may take to answer before it counts as broken."""
 PROGRAMS_A_CORE = 2
@@ -71,25 +70,32 @@ class Sandbox:
         return self._owner == os.getpid() and self._process.poll() is None
 
     def start(
-        self, mode: Mode, content: Mapping[str, Any], limits: Limits, *, stdin: str = "", channel: int | None = None
+        self,
+        program: str,
+        limits: Limits,
+        *,
+        stdin: str = "",
+        files: Mapping[str, str] | None = None,
+        tests: Mapping[str, Any] | None = None,
     ) -> Pending:
-        """Begin to run something; the descriptor ``channel`` is duplicated."""
+        """Begin to run a program, as a script, or as a module against ``tests``; ``files`` are base64."""
         reply, theirs = socket.socketpair()
-        files = [_memory_file(json.dumps(content).encode()), _memory_file(stdin.encode("utf-8", "surrogatepass"))]
+        inputs = [_memory_file(json.dumps({"program": program, "files": files or {}}).encode())]
+        inputs += [_memory_file(stdin.encode("utf-8", "surrogatepass"))]
         outputs = [_memory_file(b""), _memory_file(b"")]
-        request = json.dumps({"mode": mode, "limits": asdict(limits)}).encode()
-        channels = [] if channel is None else [channel]
+        judging = [] if tests is None else [_memory_file(json.dumps(tests).encode()), _memory_file(b"")]
+        request = json.dumps({"limits": asdict(limits)}).encode()
         try:
             with self._sending:
-                socket.send_fds(self._control, [request], [theirs.fileno(), *files, *outputs, *channels])
+                socket.send_fds(self._control, [request], [theirs.fileno(), *inputs, *outputs, *judging])
         except OSError as error:
             reply.close()
-            _close(outputs)
+            _close([*outputs, *judging[1:]])
             raise VerifierError(f"the sandbox is gone: {error}; it said: {self.said()}") from None
         finally:
             theirs.close()
-            _close(files)
-        return Pending(self, reply, outputs, limits)
+            _close([*inputs, *judging[:1]])
+        return Pending(self, reply, [*outputs, *judging[1:]], limits)
 
     def said(self) -> str:
         """The end of what the template wrote to its standard error, in one line."""
@@ -120,25 +126,24 @@ class Pending:
     def __init__(self, sandbox: Sandbox, reply: socket.socket, outputs: list[int], limits: Limits) -> None:
         self._sandbox, self._reply, self._outputs, self._limits = sandbox, reply, outputs, limits
 
-    def cancel(self) -> None:
-        """Have it ended; its result can still be had."""
-        with suppress(OSError):
-            self._reply.shutdown(socket.SHUT_WR)
+    def result(self) -> tuple[ExecutionResult, bytes]:
+        """Wait until it and all it started is gone: its end, and the verdict if there were tests. Raises VerifierError.
 
-    def result(self) -> ExecutionResult:
-        """Wait until it and all it started is gone. To be called once. Raises VerifierError."""
+        To be called once.
+        """
         try:
             with self._reply:
                 answer = self._answer()
             longest = (self._limits.output_kb << 10) + 1
-            stdout, stderr = (os.pread(output, longest, 0) for output in self._outputs)
+            stdout, stderr = (os.pread(output, longest, 0) for output in self._outputs[:2])
+            verdict = b"".join(os.pread(output, os.fstat(output).st_size, 0) for output in self._outputs[2:])
         finally:
             _close(self._outputs)
         if "failure" in answer:
             raise VerifierError(f"the sandbox failed: {answer['failure']}")
-        if not answer["ready"] and answer["reason"] != "cancelled":
+        if not answer["ready"]:
             raise VerifierError(f"the sandbox could not confine a program: {stderr[:500].decode(errors='replace')}")
-        return judge_end(answer, stdout, stderr, self._limits)
+        return judge_end(answer, stdout, stderr, self._limits), verdict
 
     def _answer(self) -> dict[str, Any]:
         self._reply.settimeout(self._limits.wall_s + PATIENCE_S)
@@ -234,7 +239,7 @@ def _tried(start: Start) -> Sandbox:
     """A sandbox that has shown that it works."""
     sandbox = Sandbox(start)
     try:
-        result = sandbox.start("script", {"program": _PROBE, "files": {}}, Limits(wall_s=20)).result()
+        result, _ = sandbox.start(_PROBE, Limits(wall_s=20)).result()
         if result.stdout != "42\n":
             raise VerifierError(f"a first program ended with {result.status}: {result.stderr[-300:]}")
     except VerifierError:

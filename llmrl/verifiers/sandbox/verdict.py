@@ -1,13 +1,14 @@
-"""Tests of a program, and the verdict: two confined processes, or for whole programs their output."""
+"""Tests of a program, and the verdict on it."""
 
 from __future__ import annotations
 
 import ast
+import builtins
 import json
-import socket
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from llmrl.errors import VerifierError
 from llmrl.verifiers.sandbox.execution import ExecutionResult, Limits, Status
@@ -87,18 +88,8 @@ class TestReport:
 def check(sandbox: Sandbox, program: str, tests: Asserts | CheckFunction, limits: Limits) -> TestReport:
     """Run the tests in one process against the program in another. Raises VerifierError."""
     content = _judge_content(tests)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        candidate = sandbox.start("candidate", {"program": program, "files": {}}, limits, channel=theirs.fileno())
-        # The judge's own limits only bound tests that do not end; the program's are the ones that count.
-        generous = replace(limits, wall_s=limits.wall_s + 1, cpu_s=limits.wall_s + 1, memory_mb=limits.memory_mb + 512)
-        judge = sandbox.start("judge", content, generous, channel=ours.fileno())
-    try:
-        verdict = judge.result()
-    finally:
-        candidate.cancel()
-        ended = candidate.result()
-    return _report(ended, verdict, len(content["tests"]))
+    ended, verdict = sandbox.start(program, limits, tests=content).result()
+    return _report(ended, [json.loads(line) for line in verdict.splitlines()], len(content["tests"]))
 
 
 def check_output(results: Sequence[ExecutionResult], tests: InputOutput) -> TestReport:
@@ -110,40 +101,57 @@ def check_output(results: Sequence[ExecutionResult], tests: InputOutput) -> Test
     return TestReport(sum(x.outcome == "passed" for x in outcomes), len(outcomes), status, outcomes, stderr)
 
 
-def _judge_content(tests: Asserts | CheckFunction) -> dict[str, list[str]]:
+def _judge_content(tests: Asserts | CheckFunction) -> dict[str, Any]:
+    """What the judge gets: the tests' source, and whose the names in it are."""
     if isinstance(tests, Asserts):
-        content = {"setup": [tests.setup], "tests": list(tests.tests), "entry_point": ""}
+        setup, sources, entry_point = [tests.setup], list(tests.tests), ""
     else:
-        setup = [tests.prompt, tests.source]
-        content = {"setup": setup, "tests": ["check(candidate)"], "entry_point": tests.entry_point}
-    if not content["tests"]:
+        setup, sources, entry_point = [tests.prompt, tests.source], ["check(candidate)"], tests.entry_point
+    if not sources:
         raise VerifierError("there are no tests")
-    for source in [*content["setup"], *content["tests"]]:
-        try:
-            ast.parse(source)
-        except (SyntaxError, ValueError) as error:
-            raise VerifierError(f"the tests are not Python: {error}") from None
-    return content
+    try:
+        trees = [ast.parse(source) for source in (*setup, *sources)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise VerifierError(f"the tests are not Python: {error}") from None
+    modules = _modules(trees)
+    names = {"modules": sorted(modules), "shadowed": sorted(_shadowed(trees, modules))}
+    return {"setup": setup, "tests": sources, "entry_point": entry_point, **names}
 
 
-def _report(ended: ExecutionResult, verdict: ExecutionResult, total: int) -> TestReport:
-    lines = [json.loads(line) for line in verdict.stdout.splitlines()]
-    if not lines or (len(lines) <= total and lines[0] and verdict.status not in ("timeout", "memory")):
-        raise VerifierError(f"the tests' own process ended with {verdict.status}: {verdict.stderr[-500:]}")
-    outcomes = [TestOutcome(*line) for line in lines[1:]]
+def _modules(trees: Sequence[ast.Module]) -> set[str]:
+    """Modules of the standard library whose names the tests use for nothing but their attributes."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    bases = [node.value for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    others = {node.id for node in nodes if isinstance(node, ast.Name) and node not in bases}
+    return {node.id for node in bases if isinstance(node, ast.Name)} & sys.stdlib_module_names - others
+
+
+def _shadowed(trees: Sequence[ast.Module], modules: set[str]) -> set[str]:
+    """Names of built-in functions that the program is to define: those under test where no other name can be.
+
+    Everywhere else ``set``, ``abs`` and the like are Python's own, whatever the program defines.
+    """
+    used = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    if used - modules - set(dir(builtins)):
+        return set()
+    asserted = [line.test for tree in trees for line in tree.body if isinstance(line, ast.Assert)]
+    calls = [test.left if isinstance(test, ast.Compare) else test for test in asserted]
+    return {call.func.id for call in calls if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)}
+
+
+def _report(ended: ExecutionResult, lines: list[Any], total: int) -> TestReport:
+    """``lines``: whether the program was loaded, and an outcome for each test that came to its end."""
+    loaded, outcomes = (lines[0], [TestOutcome(*line) for line in lines[1:]]) if lines else (False, [])
     status: Status = ended.status
-    if status == "ok" and (not lines[0] or len(outcomes) < total):
-        status = "error" if verdict.status == "ok" else verdict.status
-    if status == "timeout":
-        outcomes = [_timed_out(outcome) for outcome in outcomes]
-    missing = [TestOutcome("not run", "the program did not get this far")] * (total - len(outcomes))
-    per_test = (*outcomes, *missing)
-    return TestReport(sum(x.outcome == "passed" for x in per_test), total, status, per_test, ended.stderr)
-
-
-def _timed_out(outcome: TestOutcome) -> TestOutcome:
-    gone = outcome.outcome == "error" and outcome.message.startswith("Broken")
-    return TestOutcome("timeout", "the program took too long") if gone else outcome
+    if status == "ok" and len(outcomes) < total:
+        if not lines or loaded:
+            raise VerifierError(f"the tests' own process ended early: {ended.stderr[-500:]}")
+        status = "error"
+    missing = total - len(outcomes)
+    if status == "timeout" and missing:
+        outcomes.append(TestOutcome("timeout", "it took too long"))
+    outcomes += [TestOutcome("not run", "the program did not get this far")] * (total - len(outcomes))
+    return TestReport(sum(x.outcome == "passed" for x in outcomes), total, status, tuple(outcomes), ended.stderr)
 
 
 def _compare(result: ExecutionResult, expected: str) -> TestOutcome:

@@ -1,7 +1,7 @@
 """From a trusted child of the template to a process that untrusted code may have.
 
 With namespaces a keeper stands between the two: it is the first process of its own PID namespace, so that the
-kernel ends every descendant of the program when the keeper ends. Without, the program leads a process group that
+kernel ends every descendant of the program when the keeper ends. Without, the program belongs to a process group that
 it cannot leave (by seccomp), and the group is killed.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from . import kernel, landlock, seccomp
 BOX, SHARED_MEMORY = "/tmp", "/dev/shm"
 NOBODY = 65534
 MB = 1 << 20
+USER_IDS = 1 << 10
+"""How many user ids a template may give away, half of them to programs and half to their judges."""
 FIRST_TO_GO = "1000"
 """Where the machine runs out of memory, the program dies and not the trainer."""
 
@@ -28,7 +29,7 @@ class Plan:
     """How one program is confined."""
 
     namespaces: bool
-    filter: bytes | None
+    filter: seccomp.Filter | None
     """For seccomp."""
     readable: tuple[str, ...]
     """What Landlock leaves readable; nothing: Landlock is not used."""
@@ -43,35 +44,22 @@ class Plan:
     open_files: int
 
 
-def enter_namespaces(plan: Plan, status: int) -> None:
-    """Become the keeper, fork, and return in the program's process only.
-
-    The keeper writes how the program ended to the descriptor ``status``, as ``os.wait`` encodes it; the program's
-    process has to close that descriptor before it runs anything untrusted.
-    """
+def enter_namespaces(plan: Plan) -> None:
+    """Become the first process of the namespaces that the program will live in."""
     if plan.uid is None:
         _own_user_namespace(plan)
     else:
         kernel.unshare(kernel.CLONE_NEWNS)
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     _private_file_system(plan)
-    program = os.fork()
-    if program == 0:
-        return
-    os.closerange(0, status)
-    os.closerange(status + 1, 1 << 16)
-    ended, code = os.wait()
-    while ended != program:
-        ended, code = os.wait()
-    os.write(status, struct.pack("i", code))
-    os._exit(0)
 
 
 def lock(plan: Plan) -> None:
     """Give up everything for good; what runs afterwards may be hostile."""
     os.chdir(plan.folder)
     os.umask(0o077)
-    os.setsid()  # "my process group" is then the program's own, to whoever it sends signals
+    if plan.namespaces:
+        os.setsid()  # or a signal to "my process group" would reach beyond the namespace
     if plan.uid is not None:
         os.setgroups([])
         os.setresgid(plan.uid, plan.uid, plan.uid)
@@ -84,9 +72,9 @@ def lock(plan: Plan) -> None:
     if plan.readable:
         landlock.restrict(plan.readable, (plan.folder, "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"))
         if not landlock.confines_signals():
-            seccomp.install(seccomp.signals_only_to(os.getpid()))
+            seccomp.signals_only_to(os.getpid()).install()
     if plan.filter is not None:
-        seccomp.install(plan.filter)
+        plan.filter.install()
 
 
 def _own_user_namespace(plan: Plan) -> None:

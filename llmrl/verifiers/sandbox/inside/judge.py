@@ -7,11 +7,9 @@ takes place here, between values that have no code of the program's in them.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import json
 import os
-import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
@@ -26,6 +24,8 @@ class Line:
     def __init__(self, channel: int) -> None:
         self.broken: str | None = None
         """Why nothing can be asked any more."""
+        self.gone = False
+        """Whether that is because the program ended."""
         self._channel = channel
         self._functions: list[Callable[..., Any]] = []
         self._remotes: weakref.WeakValueDictionary[int, Remote] = weakref.WeakValueDictionary()
@@ -55,6 +55,7 @@ class Line:
             raise error.original from None
         except Exception as error:
             self.broken = f"{type(error).__name__}: {error}"
+            self.gone = isinstance(error, wire.Gone | OSError)
             raise wire.Broken(self.broken) from None
 
     def _read(self, message: Any, arguments: tuple[Any, ...]) -> Any:
@@ -175,25 +176,22 @@ class _Names(dict[str, Any]):
         return self._line.ask("name", name)
 
 
-def run(content: Mapping[str, Any], channel: int) -> None:
-    """Run the tests and write a line of JSON for each to what was standard output; what they print is dropped there.
+def run(content: Mapping[str, Any], channel: int, verdict: int) -> bool:
+    """Run the tests and write a line of JSON for each to the descriptor ``verdict``.
 
-    The first line says whether the program could be loaded.
+    The first line says whether the program could be loaded. Returns whether the program is gone before its time.
     """
-    verdict = os.dup(1)
-    os.dup2(2, 1)
     line = Line(channel)
     loaded = line.wait_until_loaded()
     _write(verdict, loaded)
     if not loaded:
-        return
-    sources = [*content["setup"], *content["tests"]]
-    modules = _modules(sources)
-    names = _Names(line, modules, _shadowed(sources, modules))
+        return True
+    names = _Names(line, set(content["modules"]), set(content["shadowed"]))
     problem = _attempt(line, lambda: _set_up(names, line, content))
     for source in content["tests"]:
         outcome = problem or _attempt(line, lambda source=source: _execute(source, names))
         _write(verdict, outcome or ["passed", ""])
+    return line.gone
 
 
 def _set_up(names: _Names, line: Line, content: Mapping[str, Any]) -> None:
@@ -224,28 +222,6 @@ def _attempt(line: Line, work: Callable[[], None]) -> list[str] | None:
 
 def _write(verdict: int, content: Any) -> None:
     os.write(verdict, json.dumps(content).encode() + b"\n")
-
-
-def _modules(sources: list[str]) -> set[str]:
-    """Modules of the standard library whose names the tests use for nothing but their attributes."""
-    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
-    bases = [node.value for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
-    others = {node.id for node in nodes if isinstance(node, ast.Name) and node not in bases}
-    return {node.id for node in bases if isinstance(node, ast.Name)} & sys.stdlib_module_names - others
-
-
-def _shadowed(sources: list[str], modules: set[str]) -> set[str]:
-    """Names of built-in functions that the program is to define: those under test where no other name can be.
-
-    Everywhere else ``set``, ``abs`` and the like are Python's own, whatever the program defines.
-    """
-    trees = [ast.parse(source) for source in sources]
-    used = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    if used - modules - set(dir(builtins)):
-        return set()
-    asserted = [line.test for tree in trees for line in tree.body if isinstance(line, ast.Assert)]
-    calls = [test.left if isinstance(test, ast.Compare) else test for test in asserted]
-    return {call.func.id for call in calls if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)}
 
 
 def _update(old: Any, new: Any) -> None:

@@ -11,6 +11,11 @@ PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+# Made once, before any fork: to make a type of ctypes costs a child more than the call it is for.
+_CAPABILITY_HEADER = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
 
 
 def _checked(result: int, what: str) -> int:
@@ -33,20 +38,19 @@ def setns(descriptor: int, kind: int) -> None:
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """Mount a file system."""
     strings = [text.encode() for text in (source, target, kind)]
-    _checked(_libc.mount(*strings, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
+    _checked(_libc.mount(*strings, flags, options.encode()), "mount")
 
 
-def prctl(option: int, value: int = 0, pointer: object = None) -> None:
+def prctl(option: int, value: int, address: int = 0) -> None:
     """Set an attribute of this process."""
-    _checked(_libc.prctl(option, ctypes.c_ulong(value), pointer, 0, 0), f"prctl {option}")
+    _checked(_libc.prctl(option, value, address, 0, 0), "prctl")
 
 
 def syscall(number: int, *arguments: object) -> int:
     """Any other call, by number."""
-    return _checked(_libc.syscall(number, *arguments), f"system call {number}")
+    return _checked(_libc.syscall(number, *arguments), "system call")
 
 
 def drop_capabilities() -> None:
     """Give up every capability in this process's user namespace."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    _checked(_libc.capset(_CAPABILITY_HEADER, _NO_CAPABILITIES), "capset")

@@ -1,10 +1,9 @@
-"""In the confined child: what a request's payload says is to be run."""
+"""In the confined child: the program, as Python runs it."""
 
 from __future__ import annotations
 
 import atexit
 import base64
-import fcntl
 import io
 import json
 import os
@@ -14,37 +13,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from . import judge
 from .candidate import Candidate
 
-_FIRST_FREE = 3
-_MOST = 1 << 16
 
-
-def keep_only(payload: int, channel: int) -> tuple[int, int]:
-    """Close every descriptor but the standard ones and these two; return the numbers that they now have."""
-    kept = [descriptor for descriptor in (payload, channel) if descriptor >= 0]
-    end = _FIRST_FREE + len(kept)
-    away = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, end) for descriptor in kept]
-    for number, descriptor in enumerate(away, _FIRST_FREE):
-        os.dup2(descriptor, number, inheritable=False)
-    os.closerange(end, _MOST)
-    return _FIRST_FREE, _FIRST_FREE + 1 if channel >= 0 else -1
-
-
-def run(mode: str, payload: int, channel: int) -> NoReturn:
-    """Run the payload as ``script``, ``candidate`` or ``judge``, then leave."""
-    with open(payload, "rb") as file:
+def run(program: int, channel: int) -> NoReturn:
+    """Run what the file ``program`` holds, as a script, or where there is a channel as a module that answers on it."""
+    with open(program, "rb") as file:
         content = json.load(file)
     atexit._clear()
     _open_standard_streams()
-    if mode == "judge":
-        _leave(lambda: judge.run(content, channel))
     for name, data in content["files"].items():
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(data))
-    if mode == "script":
+    if channel < 0:
         _leave(lambda: _execute(content["program"], "main.py", "__main__"))
     _leave(lambda: Candidate(channel, _execute(content["program"], "program.py", "program")).serve())
 

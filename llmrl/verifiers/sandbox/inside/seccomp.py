@@ -104,7 +104,7 @@ def available() -> bool:
     return platform.machine() in _ARCHITECTURES
 
 
-def general(*, keep_group: bool) -> bytes:
+def general(*, keep_group: bool) -> Filter:
     """The filter that every program gets; with ``keep_group`` its processes cannot leave their process group."""
     column, architecture = _ARCHITECTURES[platform.machine()]
     calls = _FORBIDDEN | (_LEAVES_ITS_GROUP if keep_group else {})
@@ -121,10 +121,10 @@ def general(*, keep_group: bool) -> bytes:
     for *numbers, position in _ONLY_ON_ITSELF.values():
         code += _argument(numbers[column], position, _unless(_EQUAL, 0, _REFUSE | errno.EPERM))
     code += _argument(_CLONE[column], 0, _when(_ANY_BIT, _NEW_NAMESPACES, _REFUSE | errno.EPERM))
-    return _assemble(code)
+    return Filter(code)
 
 
-def signals_only_to(process: int) -> bytes:
+def signals_only_to(process: int) -> Filter:
     """A filter that lets no signal be sent but to this process, for kernels whose Landlock does not see to it."""
     column, _ = _ARCHITECTURES[platform.machine()]
     code = [(_LOAD, 0, 0, _NUMBER)]
@@ -132,18 +132,22 @@ def signals_only_to(process: int) -> bytes:
         code += _when(_EQUAL, numbers[column], _REFUSE | errno.EPERM)
     for numbers in _SIGNALS.values():
         code += _argument(numbers[column], 0, _unless(_EQUAL, process, _REFUSE | errno.EPERM))
-    return _assemble(code)
+    return Filter(code)
 
 
-def install(program: bytes) -> None:
-    """Put this process and all its descendants under the filter, for good. Needs no_new_privs."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.create_string_buffer(header, len(header)))
+class Filter:
+    """A filter ready to be put on a process."""
 
+    def __init__(self, code: list[tuple[int, int, int, int]]) -> None:
+        program = b"".join(struct.pack("HBBI", *line) for line in [*code, (_RETURN, 0, 0, _ALLOW)])
+        self._program = ctypes.create_string_buffer(program, len(program))
+        header = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(self._program))
+        self._header = ctypes.create_string_buffer(header, len(header))
+        self._address = ctypes.addressof(self._header)
 
-def _assemble(code: list[tuple[int, int, int, int]]) -> bytes:
-    return b"".join(struct.pack("HBBI", *line) for line in [*code, (_RETURN, 0, 0, _ALLOW)])
+    def install(self) -> None:
+        """Put this process and all its descendants under the filter, for good. Needs no_new_privs."""
+        kernel.prctl(kernel.PR_SET_SECCOMP, 2, self._address)
 
 
 def _when(test: int, value: int, verdict: int) -> Iterator[tuple[int, int, int, int]]:

@@ -1,8 +1,8 @@
 """The template: a small warm interpreter that forks a confined child for every request and never runs one itself.
 
-A request is one packet on the control socket: JSON, and the descriptors ``reply, payload, stdin, stdout, stderr``
-and, for tests, ``channel`` (between the program and its judge). Program and tests lie in ``payload``, which only the
-child reads. The answer goes to ``reply`` when the program and every process that it started are gone. When the
+A request is one packet on the control socket: JSON with the limits, and the descriptors ``reply, program, stdin,
+stdout, stderr`` and, for tests, ``tests`` and ``verdict``. What is to be run lies in files that only the child reads.
+The answer goes to ``reply`` when the program and every process that it started are gone. When the
 other side of ``reply`` hangs up the program is ended, and when that of the control socket does, everything is.
 """
 
@@ -22,12 +22,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
-from . import jail, kernel, processes, runner, seccomp
+from . import child, jail, kernel, processes, seccomp
 
 WATCH_S = 0.05
 """How often the memory of a running program's processes is added up."""
-READY = b"+"
-"""What the child reports before the program has a chance to: it is confined."""
 _WARM = """
     abc array bisect collections.abc contextlib copy datetime decimal enum fractions functools heapq io itertools json
     math operator re string textwrap time traceback types typing
@@ -94,7 +92,7 @@ class Template:
         self._folder = folder
         self._namespaces = namespaces
         self._uid, self._readable = uid, readable
-        self._filters = {keep: seccomp.general(keep_group=keep) for keep in (False, True)} if filtered else {}
+        self._filter = seccomp.general(keep_group=not namespaces) if filtered else None
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY) if namespaces else -1
         self._runs: dict[int, _Run] = {}
         self._sweepers: set[int] = set()
@@ -145,9 +143,9 @@ class Template:
             return False
         request = json.loads(message)
         self._count += 1
-        plan = self._plan(request["mode"], request["limits"])
+        plan = self._plan(request["limits"])
         try:
-            pid, status = self._fork(plan, request["mode"], descriptors)
+            pid, status = self._fork(plan, descriptors)
         except OSError as error:
             socket.socket(fileno=descriptors[0]).send(json.dumps({"failure": str(error)}).encode())
             _close(descriptors[1:])
@@ -161,15 +159,13 @@ class Template:
             self._next_watch = now + WATCH_S
         return True
 
-    def _plan(self, mode: str, limits: dict[str, float]) -> jail.Plan:
-        """The judge runs no untrusted code and does without namespaces of its own: they cost half of the time."""
-        namespaces = self._namespaces and mode != "judge"
+    def _plan(self, limits: dict[str, float]) -> jail.Plan:
         return jail.Plan(
-            namespaces=namespaces,
-            filter=self._filters.get(not namespaces),
+            namespaces=self._namespaces,
+            filter=self._filter,
             readable=self._readable,
-            folder=jail.BOX if namespaces else f"{self._folder}/{self._count}",
-            uid=None if self._uid is None else self._uid + self._count % 1024,
+            folder=jail.BOX if self._namespaces else f"{self._folder}/{self._count}",
+            uid=None if self._uid is None else self._uid + self._count % (jail.USER_IDS // 2),
             cpu_s=limits["cpu_s"],
             memory_mb=int(limits["memory_mb"]),
             disk_mb=int(limits["disk_mb"]),
@@ -177,11 +173,10 @@ class Template:
             open_files=int(limits["open_files"]),
         )
 
-    def _fork(self, plan: jail.Plan, mode: str, descriptors: list[int]) -> tuple[int, int]:
-        """The child's id, and the pipe from which its keeper's report is to be read."""
-        if self._own_pid_namespace >= 0:  # or the child would be born into that of the program before it
-            kernel.setns(self._own_pid_namespace, kernel.CLONE_NEWPID)
+    def _fork(self, plan: jail.Plan, descriptors: list[int]) -> tuple[int, int]:
+        """The child's id, and the pipe from which its report is to be read."""
         if plan.namespaces:
+            kernel.setns(self._own_pid_namespace, kernel.CLONE_NEWPID)  # what the last program's unshare has changed
             kernel.unshare(kernel.CLONE_NEWPID)
         else:
             os.mkdir(plan.folder, 0o700)
@@ -191,7 +186,7 @@ class Template:
         pid = os.fork()
         if pid == 0:
             os.close(report)
-            _child(plan, mode, descriptors, ours)
+            child.run(plan, descriptors, ours)
         os.close(ours)
         return pid, report
 
@@ -244,7 +239,7 @@ class Template:
         if len(report) == 5:
             (code,) = struct.unpack("i", report[1:])
         answer = {
-            "ready": report.startswith(READY),
+            "ready": report.startswith(child.READY),
             "code": os.waitstatus_to_exitcode(code),
             "reason": run.reason,
             "wall_s": wall_s,
@@ -257,23 +252,6 @@ class Template:
         _close([run.handle, run.status])
         with run.reply, suppress(BrokenPipeError):  # nobody may want to know any more
             run.reply.send(json.dumps(answer).encode())
-
-
-def _child(plan: jail.Plan, mode: str, descriptors: list[int], status: int) -> None:
-    """In the child: confine it, then run the payload. Never returns."""
-    try:
-        if plan.namespaces:
-            jail.enter_namespaces(plan, status)
-        _, payload, *standard, channel = descriptors if len(descriptors) == 6 else [*descriptors, -1]
-        for number, descriptor in enumerate(standard):
-            os.dup2(descriptor, number)
-        jail.lock(plan)
-        os.write(status, READY)
-        payload, channel = runner.keep_only(payload, channel)
-    except BaseException as error:
-        os.write(descriptors[4], f"{type(error).__name__}: {error}".encode())
-        os._exit(1)
-    runner.run(mode, payload, channel)
 
 
 def _close(descriptors: list[int]) -> None:

@@ -32,7 +32,11 @@ _BASES: tuple[Any, ...] = (int, float, complex, str, bytes, bytearray, tuple, li
 
 
 class Broken(Exception):
-    """The other side is gone, or what it sent is no message."""
+    """What the other side sent is no message."""
+
+
+class Gone(Broken):
+    """The other side has hung up."""
 
 
 def encode(value: Any, refer: Refer) -> Any:
@@ -99,7 +103,7 @@ def _read(descriptor: int, size: int) -> bytearray:
     while len(data) < size:
         chunk = os.read(descriptor, min(size - len(data), 1 << 18))
         if not chunk:
-            raise Broken("the program is gone")
+            raise Gone("the program is gone")
         data += chunk
     return data
 
