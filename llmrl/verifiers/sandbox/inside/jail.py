@@ -41,13 +41,15 @@ class Plan:
     memory_mb: int
     disk_mb: int
     processes: int
+    others: int
+    """Processes and threads that count against the same limit: all of the user's, where the program is one of them."""
     open_files: int
 
 
 def enter_namespaces(plan: Plan) -> None:
     """Become the first process of the namespaces that the program will live in."""
     if plan.uid is None:
-        _own_user_namespace(plan)
+        _own_user_namespace()
     else:
         kernel.unshare(kernel.CLONE_NEWNS)
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
@@ -77,9 +79,8 @@ def lock(plan: Plan) -> None:
         plan.filter.install()
 
 
-def _own_user_namespace(plan: Plan) -> None:
-    """New user and mount namespaces in which we are nobody; the limit on processes then counts this program's own."""
-    resource.setrlimit(resource.RLIMIT_NPROC, (plan.processes, plan.processes))
+def _own_user_namespace() -> None:
+    """New user and mount namespaces in which we are nobody; a limit on processes then counts this program's own."""
     kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or the next three files would belong to root
     Path("/proc/self/setgroups").write_text("deny")
@@ -104,7 +105,7 @@ def _limit_resources(plan: Plan) -> None:
         resource.RLIMIT_CPU: (cpu, cpu + 1),
         resource.RLIMIT_AS: (plan.memory_mb * MB,) * 2,
         resource.RLIMIT_FSIZE: (plan.disk_mb * MB,) * 2,
-        resource.RLIMIT_NPROC: (plan.processes,) * 2,
+        resource.RLIMIT_NPROC: (plan.processes + plan.others,) * 2,
         resource.RLIMIT_NOFILE: (plan.open_files,) * 2,
         resource.RLIMIT_CORE: (0, 0),
         resource.RLIMIT_MEMLOCK: (0, 0),

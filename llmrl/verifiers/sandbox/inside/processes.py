@@ -34,6 +34,16 @@ def table() -> dict[int, Process]:
     return found
 
 
+def threads_of(uid: int) -> int:
+    """How many processes and threads a user has."""
+    count = 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            if os.stat(f"/proc/{name}").st_uid == uid:
+                count += len(os.listdir(f"/proc/{name}/task"))
+    return count
+
+
 def members(table: dict[int, Process], first: int) -> list[Process]:
     """The process ``first``, its descendants and its group."""
     known = {first}

@@ -26,6 +26,8 @@ from . import child, jail, kernel, processes, seccomp
 
 WATCH_S = 0.05
 """How often the memory of a running program's processes is added up."""
+COUNT_S = 0.5
+"""For how long a count of the user's processes is good."""
 _WARM = """
     abc array bisect collections.abc contextlib copy datetime decimal enum fractions functools heapq io itertools json
     math operator re string textwrap time traceback types typing
@@ -100,6 +102,7 @@ class Template:
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._next_watch = 0.0
+        self._counted, self._count_of_others = float("-inf"), 0
 
     def serve(self) -> None:
         """Until the control socket hangs up; then end what still runs."""
@@ -170,8 +173,16 @@ class Template:
             memory_mb=int(limits["memory_mb"]),
             disk_mb=int(limits["disk_mb"]),
             processes=int(limits["processes"]),
+            others=self._others(),
             open_files=int(limits["open_files"]),
         )
+
+    def _others(self) -> int:
+        if self._namespaces or self._uid is not None:
+            return 0
+        if time.monotonic() > self._counted + COUNT_S:
+            self._counted, self._count_of_others = time.monotonic(), processes.threads_of(os.getuid())
+        return self._count_of_others
 
     def _fork(self, plan: jail.Plan, descriptors: list[int]) -> tuple[int, int]:
         """The child's id, and the pipe from which its report is to be read."""
