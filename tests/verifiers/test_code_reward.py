@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from llmrl.verifiers.code import (
     run_python,
     run_tests,
 )
+from llmrl.verifiers.sandbox import host
+from llmrl.verifiers.sandbox.inside import processes
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,35 @@ def test_the_rewards(block: str, columns: dict[str, Any], all_passed: float, fra
         for name, expected in (("all_passed", all_passed), ("fraction_passed", fraction)):
             calls = [{"completion": completion, **columns}, {"completion": "none", **columns}]
             assert pool.call(f"{spec}:{name}", calls, 30) == [expected, 0.0]
+
+
+def test_a_reward_that_is_killed_takes_its_programs_along() -> None:
+    from llmrl.verifiers.pool import RewardPool, RewardTimeout
+
+    spec = str(Path(__file__).resolve().parents[2] / "rewards" / "code_tests.py")
+    columns = {"test_list": ["assert f() == 1"]}
+    endless = "```python\nimport os, time\nos.fork()\nos.fork()\ntime.sleep(1000)\n```"
+    with RewardPool(1) as pool:
+        pool.call(f"{spec}:all_passed", [{"completion": "```\nx\n```", **columns}], 30)
+        before = sandboxed()
+        assert before
+        with pytest.raises(RewardTimeout):
+            pool.call(f"{spec}:all_passed", [{"completion": endless, **columns}], 0.5)
+        deadline = time.monotonic() + 5
+        while any(Path(f"/proc/{pid}").exists() for pid in before):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def sandboxed() -> set[int]:
+    """The processes of templates that this test's workers have started."""
+    table = processes.table()
+    own = processes.members(table, os.getpid())
+    here = {sandbox._process.pid for sandbox in host._registry.sandboxes.values()}
+    ours = {process.pid for first in here for process in processes.members(table, first)}
+    workers = {process.pid for process in own if process.parent == os.getpid()} - ours
+    found = {process.pid for worker in workers for process in processes.members(table, worker)}
+    return found - workers - ours
 
 
 class Fusion(BaseHTTPRequestHandler):

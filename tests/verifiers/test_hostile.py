@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from verifiers.hostile import CONTAINED, EXPECTED, FORGED
+from verifiers.forgers import EXPECTED, FORGED
+from verifiers.hostile import CONTAINED
 
 from llmrl.verifiers.code import Asserts, CheckFunction, Limits, TestReport, isolation, run_python, run_tests
 from llmrl.verifiers.sandbox import host

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -164,7 +165,7 @@ class _Registry:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.slots = threading.BoundedSemaphore(PROGRAMS_A_CORE * len(os.sched_getaffinity(0)))
+        self.slots = threading.BoundedSemaphore(PROGRAMS_A_CORE * (os.cpu_count() or 1))
         self.sandboxes: dict[Level, Sandbox] = {}
         self.ways: dict[Level, Start] = {}
         self.best: Isolation | None = None
@@ -220,6 +221,8 @@ def sandbox_for(choice: str) -> Iterator[Sandbox]:
 
 
 def _started(level: Level) -> Sandbox:
+    if sys.platform != "linux":
+        raise VerifierError("programs can be run on Linux only")
     sandbox = _registry.sandboxes.get(level)
     if sandbox is not None and sandbox.usable:
         return sandbox
