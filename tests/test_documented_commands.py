@@ -22,6 +22,7 @@ MADE_SHORT = {
     "recipes/grpo_math.py recipes/configs/gsm8k_qwen.yaml": f"{SHORT} {HERE}",
     "recipes/grpo_math.py recipes/configs/math_qwen.yaml": f"{SHORT} {HERE} --data.prompt-column question",
     "recipes/grpo_math.py": SHORT,
+    "recipes/grpo_code.py": SHORT,
     "recipes/custom_reward.py": SHORT,
     "recipes/grpo_minimal.py": "",
     "recipes/sft.py": "--train.steps 2",
@@ -32,6 +33,9 @@ NOT_RUN = {
     "recipes/accelerate/ddp.yaml": "needs several GPUs",
     "recipes/accelerate/multi_node.yaml": "needs several machines",
     "data/arithmetic/pretrain.py": "takes minutes and overwrites the embedded model",
+    "data/code/pretrain.py": "takes minutes and overwrites an embedded model",
+    "data/mbpp/prepare.py": "downloads from the Hub",
+    "recipes/configs/mbpp.yaml": "needs what is downloaded",
     "tests/benchmarks/": "is a measurement against peers",
 }
 

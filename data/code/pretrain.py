@@ -1,7 +1,7 @@
 """Make the embedded model of the code task anew: ``python data/code/pretrain.py`` (about two minutes on two cores).
 
-Writes the corpus below ``runs/pretrain_code``, goes on training the model of the arithmetic task, which can copy numbers
-and knows the signs, with ``recipes/sft.py``, and puts the result into ``data/code/model``.
+Writes the corpus below ``runs/pretrain_code``, goes on training the model of the arithmetic task, which can copy
+numbers and knows the signs, with ``recipes/sft.py``, and puts the result into ``data/code/model``.
 """
 
 from __future__ import annotations

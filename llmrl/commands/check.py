@@ -10,12 +10,14 @@ import yaml
 
 from llmrl.commands import memory
 from llmrl.config import load_config, to_dict
+from llmrl.errors import VerifierError
 from llmrl.policies.loading import load_tokenizer
 from llmrl.prompts import fit_prompts, load_problems, make_encoder
 from llmrl.scoring import Scorer
 from llmrl.trainers.config import LanguageConfig
 from llmrl.trainers.trackers import check_trackers
 from llmrl.types import Prompt
+from llmrl.verifiers.code import isolation
 
 ARITHMETIC = Path("recipes/configs/arithmetic.yaml")
 """What the recipes take without a file of the user's own."""
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str]) -> None:
     kept, dropped = fit_prompts(prompts, encode, config.data)
     lengths = sorted(len(encode(prompt)) for prompt in kept)
     print("\n".join(_data(config, kept, lengths, len(heldout), dropped, unanswered)), flush=True)
-    print("\n".join(_memory(config, lengths[-1])))
+    print("\n".join(_memory(config, lengths[-1])), flush=True)
+    print("\n".join(_sandbox()))
 
 
 def _batch(config: LanguageConfig) -> Iterator[str]:
@@ -92,6 +95,14 @@ def _memory(config: LanguageConfig, longest_prompt: int) -> Iterator[str]:
         f"disk     about {_size(checkpoints)} for {config.train.keep_last} checkpoints; "
         f"{_size(shutil.disk_usage('.').free)} free here"
     )
+
+
+def _sandbox() -> Iterator[str]:
+    try:
+        found = isolation()
+        yield f"sandbox  rewards that run programs would run them at level {found.level}: {found.explanation}"
+    except VerifierError as error:
+        yield f"sandbox  rewards that run programs would not work here: {error}"
 
 
 def _shown(prompt: Prompt) -> str:

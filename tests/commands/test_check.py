@@ -27,6 +27,7 @@ def test_the_arithmetic_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys
     assert "6,000 prompts to train on (0.53 epochs), 1,000 held out" in shown
     assert "653,696 parameters, 122,880 trained" in shown
     assert "lora_rank: 16" in shown
+    assert "sandbox rewards that run programs would" in shown
 
 
 @pytest.mark.parametrize("rank", [0, 4])
