@@ -178,13 +178,18 @@ class Loop:
     def _save(self) -> None:
         self.state.wall_s = time.perf_counter() - self.begin
         self.state.sizes = self.run.sizes
+        folder = self.run.checkpoints / f"step-{self.state.step:06d}"
 
-        def fill(folder: Path) -> None:
-            self.trainer.save(folder)
-            (folder / "loop.json").write_text(json.dumps(asdict(self.state)))
+        def fill(partial: Path) -> None:
+            self.trainer.save(partial)
+            (partial / "loop.json").write_text(json.dumps(asdict(self.state)))
 
-        checkpoint.write_folder(self.run.checkpoints / f"step-{self.state.step:06d}", fill)
-        checkpoint.prune(self.run.checkpoints, self.config.keep_last)
+        if distributed.is_main():
+            checkpoint.write_folder(folder, fill)
+            checkpoint.prune(self.run.checkpoints, self.config.keep_last)
+        else:
+            self.trainer.save(folder)  # gives its part, and writes nothing
+        distributed.barrier()
 
 
 def _due(step: int, every: int) -> bool:

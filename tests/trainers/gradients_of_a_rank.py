@@ -46,7 +46,7 @@ def main(model_dir: str, out: str, tokens: int) -> None:
     accelerator = make_accelerator()
     generator = torch.Generator().manual_seed(5)
     everyone = [random_group(generator, longest=4 + 6 * i) for i in range(4)]
-    found = {}
+    found: dict[str, object] = {"processes": distributed.world_size()}
     for name, algorithm in METHODS.items():
         policy = make_policy(Path(model_dir)).double().to(accelerator.device)
         stepper = Recording(accelerator, policy, OptimConfig(learning_rate=1e-3), 10)

@@ -1,5 +1,6 @@
 """One process and two: the same gradients on the same completions, the same run end to end."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,21 +12,13 @@ from conftest import ROOT
 from test_recipe import command, data, rows  # noqa: F401
 
 SCRIPT = Path(__file__).with_name("gradients_of_a_rank.py")
-LAUNCH = [
-    sys.executable,
-    "-m",
-    "accelerate.commands.launch",
-    "--cpu",
-    "--num_machines",
-    "1",
-    "--mixed_precision",
-    "no",
-]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+"""accelerate's own launcher starts a single process on a CPU, however many are asked for."""
 
 
 def launch(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    start = [*LAUNCH, "--num_processes", str(processes), "--dynamo_backend", "no", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    start = [*LAUNCH, str(processes), *arguments]
     done = subprocess.run(start, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -35,6 +28,7 @@ def test_gradients_of_two_ranks_with_unequal_token_counts_are_those_of_one(model
     for name, processes, tokens in (("one", 1, 10_000), ("two", 2, 40)):
         launch(processes, str(SCRIPT), str(model_dir), str(tmp_path / f"{name}.pt"), str(tokens))
     one, two = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("one", "two"))
+    assert [found.pop("processes") for found in (one, two)] == [1, 2]
     for method in one:
         torch.testing.assert_close(two[method]["gradients"], one[method]["gradients"], rtol=1e-9, atol=1e-12)
         assert one[method]["gradients"].norm() > 0
@@ -47,6 +41,7 @@ def test_a_run_of_two_processes_is_the_run_of_one(model_dir: Path, data: Path, t
     """The same completions, and metrics equal but for the order of sums."""
     for processes in (1, 2):
         launch(processes, *command(model_dir, data, tmp_path / str(processes)))
+    assert json.loads((tmp_path / "2" / "summary.json").read_text())["processes"] == 2
     one, two = rows(tmp_path / "1"), rows(tmp_path / "2")
     first = [
         sorted(
