@@ -1,16 +1,11 @@
-"""Does the program in a completion pass its tests? The last fenced block, run in a sandbox.
+"""Does the program in a completion pass its tests? Its last fenced block, run in a sandbox.
 
-The tests are columns of the data, in any of three forms:
-
-- ``test_list``, and optionally ``test_imports`` and ``test_setup_code``: assert statements (MBPP);
-- ``test`` and ``entry_point``: source with a function ``check`` (HumanEval). Where the data has a column
-  ``starter_code`` (signature and docstring), the program is that and the block after it;
-- ``inputs`` and ``outputs``: lists of texts for standard input and output (programming contests).
+The tests are columns of the data: ``test_list`` (MBPP), ``test`` and ``entry_point`` (HumanEval), or ``inputs`` and
+``outputs``; see ``llmrl.verifiers.code.tests_of``. A ``starter_code`` column, where there is one, begins the program.
 """
 
-from llmrl.errors import VerifierError
 from llmrl.rewards import per_sample
-from llmrl.verifiers.code import Asserts, CheckFunction, InputOutput, Limits, TestReport, Tests, extract_code, run_tests
+from llmrl.verifiers.code import Limits, TestReport, extract_code, run_tests, tests_of
 
 LIMITS = Limits(wall_s=10.0, cpu_s=5.0)
 """Of one program. Edit your copy of this file to change it."""
@@ -34,20 +29,7 @@ def fraction_passed(completion: str, **columns: object) -> float:
 
 def judge(completion: str, columns: dict) -> TestReport | None:
     """The verdict; None where the completion holds no program. Raises VerifierError for a row without tests."""
-    tests = tests_of(columns)
-    program = extract_code(completion)
+    tests, program = tests_of(columns), extract_code(completion)
     if program is None:
         return None
     return run_tests((columns.get("starter_code") or "") + program, tests, limits=LIMITS, sandbox=SANDBOX)
-
-
-def tests_of(columns: dict) -> Tests:
-    """The row's tests, in whichever form it has them."""
-    if columns.get("test_list"):
-        setup = [*(columns.get("test_imports") or []), columns.get("test_setup_code") or ""]
-        return Asserts(columns["test_list"], setup="\n".join(setup))
-    if columns.get("test"):
-        return CheckFunction(columns["test"], columns["entry_point"], prompt=columns.get("starter_code") or "")
-    if columns.get("inputs"):
-        return InputOutput(list(zip(columns["inputs"], columns["outputs"], strict=True)))
-    raise VerifierError("the row has no tests: none of the columns test_list, test, inputs")

@@ -32,6 +32,7 @@ from llmrl.verifiers.sandbox.verdict import (
     Tests,
     check,
     check_output,
+    tests_of,
 )
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "isolation",
     "run_python",
     "run_tests",
+    "tests_of",
 ]
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)^[ \t]*\1[ \t\r]*$", re.MULTILINE | re.DOTALL)

@@ -6,7 +6,7 @@ import ast
 import builtins
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,6 +83,24 @@ class TestReport:
     def fraction(self) -> float:
         """The share of tests passed."""
         return self.passed / self.total
+
+
+def tests_of(columns: Mapping[str, Any]) -> Tests:
+    """The tests of a row of data, in whichever form it has them. Raises VerifierError where it has none.
+
+    - ``test_list``, and optionally ``test_imports`` and ``test_setup_code``: assert statements (MBPP);
+    - ``test`` and ``entry_point``: source with a function ``check`` (HumanEval), and optionally ``starter_code``, the
+      signature and docstring that the program begins with;
+    - ``inputs`` and ``outputs``: lists of texts for standard input and output (programming contests).
+    """
+    if columns.get("test_list"):
+        setup = [*(columns.get("test_imports") or []), columns.get("test_setup_code") or ""]
+        return Asserts(columns["test_list"], setup="\n".join(setup))
+    if columns.get("test"):
+        return CheckFunction(columns["test"], columns["entry_point"], prompt=columns.get("starter_code") or "")
+    if columns.get("inputs"):
+        return InputOutput(list(zip(columns["inputs"], columns["outputs"], strict=True)))
+    raise VerifierError("the row has no tests: none of the columns test_list, test, inputs")
 
 
 def check(sandbox: Sandbox, program: str, tests: Asserts | CheckFunction, limits: Limits) -> TestReport:
