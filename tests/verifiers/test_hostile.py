@@ -103,9 +103,9 @@ def reports(level: str) -> dict[str, list[TestReport]]:
 
 def test_an_honest_hunter_would_find_it() -> None:
     """The programs that look for the expected value do find it where it is to be had."""
-    names: dict = {"__name__": "x"}
-    exec(FORGED["looks through objects"], names)
-    assert names["f"](["here:", EXPECTED]) == EXPECTED
+    for name in ("looks through objects", "looks through frames"):
+        result = run_python(f"{FORGED[name]}\nhere = [{EXPECTED}]\nprint(f(0))")
+        assert result.stdout == f"{EXPECTED}\n", result
 
 
 def test_there_are_enough_of_them() -> None:
