@@ -25,13 +25,14 @@ STEP = re.compile(r"step-(\d+)")
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fill a temporary folder beside ``folder``, flush every file, and give it its name."""
-    recover(folder)
     partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        recover(folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         fill(partial)
         for file in partial.rglob("*"):
+            _open_to_readers(file)
             _flush(file)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -121,6 +122,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _old(folder: Path) -> Path:
     return folder.with_name(f".old-{folder.name}")
+
+
+def _open_to_readers(path: Path) -> None:
+    """As the user's umask has it: some libraries write files that only their owner can read."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def _flush(path: Path) -> None:

@@ -63,25 +63,37 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise UserError(f"config file not found: {file}")
     try:
         content = yaml.safe_load(file.read_text()) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold a mapping of sections, not a {type(content).__name__}")
     return content
 
 
-def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
-    """An instance of the dataclass from nested plain values, every key and type checked."""
+def build(cls: type[T], values: Mapping[str, Any], where: str = "", default: Any = None) -> T:
+    """``default``, or what the dataclass is by itself, with nested plain values laid over it; all are checked."""
     hints = typing.get_type_hints(cls)
     unknown = [key for key in values if key not in hints]
     if unknown:
         near = difflib.get_close_matches(str(unknown[0]), list(hints), n=1, cutoff=0.4)
         meant = f"did you mean {where}{near[0]}?" if near else f"known: {', '.join(hints)}"
         raise UserError(f"unknown key {where}{unknown[0]}; {meant}")
+    default = default or cls()
     try:
-        return cls(**{key: _convert(value, hints[key], f"{where}{key}") for key, value in values.items()})
+        converted = {
+            key: _convert(value, hints[key], f"{where}{key}", getattr(default, key)) for key, value in values.items()
+        }
+        return dataclasses.replace(default, **converted)
     except ValueError as error:
         raise UserError(f"{where.rstrip('.')}: {error}" if where else str(error)) from error
+
+
+def check_output(path: str | None) -> None:
+    """Raise UserError, before the work, where a file named for its result could not be written."""
+    if path is not None and Path(path).is_dir():
+        raise UserError(f"cannot write {path}: it is a folder")
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise UserError(f"cannot write {path}: there is no such folder")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -113,6 +125,8 @@ def _unknown_option(option: str, known: Sequence[str]) -> str:
     if not option.startswith("-"):
         return f"unexpected argument {option!r}: options begin with --, and files stand before them"
     name = option.partition("=")[0]
+    if name in known:
+        return f"{name} changes values of keys that a YAML file names; name new keys there"
     near = difflib.get_close_matches(name.replace("_", "-"), known, n=1, cutoff=0.5)
     return f"unknown option {name}; " + (f"did you mean {near[0]}?" if near else "--help lists them all")
 
@@ -127,19 +141,20 @@ def _option_names(cls: type, prefix: str = "--") -> Iterator[str]:
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
+    """Key by key within the sections; a value that is itself a mapping, such as the rewards, is replaced whole."""
+    for section, values in over.items():
+        if isinstance(values, Mapping) and isinstance(base.get(section), dict):
+            base[section] |= values
         else:
-            base[key] = value
+            base[section] = values
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
+def _convert(value: Any, hint: Any, where: str, default: Any = None) -> Any:
     """The value as the hint asks for it; the only silent change is int to float."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise UserError(f"{where} must be a mapping of fields, not {value!r}")
-        return build(hint, value, f"{where}.")
+        return build(hint, value, f"{where}.", default)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:

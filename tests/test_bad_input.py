@@ -91,7 +91,7 @@ def adapter(text: str) -> Change:
 
 
 def run_in_the_way(config: dict[str, Any], folder: Path) -> None:
-    (folder / "run").mkdir()
+    (folder / "run" / "checkpoints" / "step-000000").mkdir(parents=True)
     (folder / "run" / "config.yaml").write_text("train: {}\n")
 
 
@@ -125,6 +125,16 @@ CASES: dict[str, tuple[Change, str]] = {
     "resume of nothing named": (options("--train.resume", "auto"), "resume auto needs output_dir"),
     "unknown tracker": (put("train", trackers=["tensorbord"]), "train.trackers: 'tensorbord' is none of"),
     "tracker that is not installed": (put("train", trackers=["clearml"]), "clearml is not installed; pip install"),
+    "no such accuracy": (put("rewards", accuracy="nosuch"), "rewards.accuracy: no reward is called 'nosuch'"),
+    "negative seed": (put("train", seed=-1), "seed must be at least 0"),
+    "temperature that is no number": (put("sampling", temperature=float("nan")), "temperature must be above 0"),
+    "learning rate that is no number": (put("train", learning_rate=float("nan")), "learning_rate and max_grad_norm"),
+    "adapter on random weights": (put("model", from_scratch=True), "from_scratch trains all weights"),
+    "answers that are lists": (rows({"prompt": "1+1=", "answer": ["2"]}), "must be a text or a number"),
+    "prompts that are numbers": (rows({"prompt": 3, "answer": "2"}), "must be a text or a list of messages, not 3"),
+    "template that asks for an attribute": (put("data", template="{prompt} {answer.x}"), "cannot be filled: Attrib"),
+    "template in double braces": (put("data", template="{{prompt}}"), "has no place for {prompt}"),
+    "new reward on the command line": (options("--rewards.functions", "a.py:f", "1.0"), "name new keys there"),
     "temperature 0": (put("sampling", temperature=0), "temperature must be above 0 to train"),
     "top-p": (put("sampling", top_p=0.9), "top_p must be 1 to train, not 0.9"),
     "groups of one": (put("algorithm", group_size=1), "nothing to compare"),

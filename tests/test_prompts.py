@@ -22,18 +22,55 @@ def test_columns_become_prompt_answer_and_extra(tmp_path: Path) -> None:
     config = write(tmp_path, [{"id": 7, "prompt": "1+1?", "answer": 2, "level": "easy"}])
     (prompt,) = load_prompts(config)
     assert prompt.id == "7"
-    assert prompt.content == ({"role": "user", "content": "1+1?"},)
-    assert prompt.columns == {"answer": "2", "level": "easy"}
+    assert prompt.content == "1+1?"
+    assert prompt.columns == {"answer": "2", "id": 7, "level": "easy"}
 
 
-def test_messages_are_taken_as_they_are_and_a_system_message_goes_before_strings(tmp_path: Path) -> None:
-    chat = [{"role": "user", "content": "hi"}]
-    config = write(tmp_path, [{"prompt": chat, "answer": "x"}])
-    assert load_prompts(config)[0].content == tuple(chat)
-    config = write(tmp_path, [{"prompt": "hi", "answer": "x"}], "strings.jsonl")
-    with_system = DataConfig(name=config.name, system="be brief")
-    assert [m["role"] for m in load_prompts(with_system)[0].content] == ["system", "user"]  # type: ignore[index]
-    assert load_prompts(DataConfig(name=config.name, chat=False))[0].content == "hi"
+def test_messages_are_taken_as_they_are_and_strings_stay_strings_for_rewards(tmp_path: Path, model_dir: Path) -> None:
+    chat = [{"role": "user", "content": "1+"}]
+    rows: list[dict[str, object]] = [{"prompt": chat, "answer": "x"}, {"prompt": "1+", "answer": "x"}]
+    config = write(tmp_path, rows)
+    messages, text = load_prompts(config)
+    assert messages.content == tuple(chat)
+    assert text.content == "1+"
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'][0] }}={{ m['content'] }}{% endfor %}"
+
+    def seen(**options: object) -> list[str]:
+        encode = make_encoder(tokenizer, replace(config, **options))  # type: ignore[arg-type]
+        return [tokenizer.decode(encode(prompt)) for prompt in (messages, text)]
+
+    assert seen() == ["?=1+", "?=1+"]
+    assert seen(system="ab") == ["?=1+", "?=ab?=1+"]
+    assert seen(chat=False) == ["?=1+", "1+"]
+
+
+def test_ids_that_do_not_tell_rows_apart_are_replaced(tmp_path: Path, model_dir: Path) -> None:
+    rows: list[dict[str, object]] = [{"id": "same", "prompt": "1" * size, "answer": "1"} for size in (9, 2)]
+    config = replace(write(tmp_path, rows), chat=False, max_prompt_tokens=5, on_long_prompt="drop")
+    prompts = load_prompts(config)
+    assert [p.id for p in prompts] == ["rows-0", "rows-1"]
+    encode = make_encoder(AutoTokenizer.from_pretrained(model_dir), config)
+    assert [p.id for p in fit_prompts(prompts, encode, config)[0]] == ["rows-1"]
+
+
+def test_a_heldout_file_beside_the_training_file_is_found(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"prompt": f"q{i}", "answer": "1"} for i in range(20)]
+    config = replace(write(tmp_path, rows, "train.jsonl"), heldout=None)
+    write(tmp_path, rows[:3], "test.jsonl")
+    assert [len(side) for side in load_problems(config)[:2]] == [20, 3]
+    write(tmp_path, rows[:2], "heldout.jsonl")
+    assert [len(side) for side in load_problems(config)[:2]] == [20, 2]
+
+
+def test_answers_are_read_as_they_stand(tmp_path: Path) -> None:
+    answers = ["2024-01-01", "NA", "1e-5", "007"]
+    config = write(tmp_path, [{"prompt": "q", "answer": answer} for answer in answers])
+    assert [p.answer for p in load_prompts(config)] == answers
+    (tmp_path / "rows.csv").write_text("prompt,answer\n" + "".join(f"q,{a}\n" for a in ("NA", "x", "None")))
+    assert [p.answer for p in load_prompts(DataConfig(name=str(tmp_path / "rows.csv")))] == ["NA", "x", "None"]
+    with pytest.raises(UserError, match="must be a text or a number"):
+        load_prompts(write(tmp_path, [{"prompt": "q", "answer": ["1", "2"]}]))
 
 
 def test_the_answer_column_keeps_its_own_name_for_rewards(tmp_path: Path) -> None:

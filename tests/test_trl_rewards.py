@@ -12,7 +12,7 @@ from llmrl.scoring import Scorer
 from llmrl.types import Completion, Group, Prompt
 
 ROWS = (
-    '{"prompt": "2+3?", "solution": "5", "difficulty": 1}\n'
+    '{"prompt": [{"role": "user", "content": "2+3?"}], "solution": "5", "difficulty": 1}\n'
     '{"prompt": [{"role": "user", "content": "2*4?"}], "solution": "8", "difficulty": 2}\n'
 )
 
@@ -81,3 +81,16 @@ def test_in_a_worker(tmp_path: Path) -> None:
     with Scorer({f"{__file__}:{name}": 1.0 for name in names}) as scorer:
         scored = scorer(groups(tmp_path))
     assert [values(scored, name) for name in names] == [[1, 0], [1, 0], [20, 1]]
+
+
+def test_string_prompts_give_string_completions(tmp_path: Path) -> None:
+    """As in TRL, whatever the model's chat template makes of them."""
+
+    def lengths(prompts, completions, **kwargs):
+        assert prompts == ["2+3?"]
+        return [float(len(completion)) for completion in completions]
+
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "2+3?", "answer": "5"}\n')
+    (prompt,) = load_prompts(DataConfig(name=str(tmp_path / "rows.jsonl")))
+    with Scorer({lengths: 1.0}) as scorer:
+        assert scorer([group(prompt, "it is 5")])[0].rewards == (7.0,)

@@ -10,14 +10,16 @@ import yaml
 
 from llmrl.commands import memory
 from llmrl.config import load_config, to_dict
-from llmrl.errors import VerifierError
+from llmrl.errors import UserError, VerifierError
 from llmrl.policies.loading import load_tokenizer
 from llmrl.prompts import fit_prompts, load_problems, make_encoder
 from llmrl.scoring import Scorer
 from llmrl.trainers.config import LanguageConfig
+from llmrl.trainers.run import RunFolder
 from llmrl.trainers.trackers import check_trackers
 from llmrl.types import Prompt
 from llmrl.verifiers.code import isolation
+from llmrl.verifiers.dispatch import name_of
 
 ARITHMETIC = Path("recipes/configs/arithmetic.yaml")
 """What the recipes take without a file of the user's own."""
@@ -27,19 +29,22 @@ def main(arguments: Sequence[str]) -> None:
     """Print the resolved configuration, its arithmetic in words, the data, the rewards and the memory."""
     config = load_config(LanguageConfig, arguments, default_yaml=ARITHMETIC)
     check_trackers(config.train.trackers)
+    if config.train.output_dir:
+        RunFolder(Path(config.train.output_dir)).check(to_dict(config), resume=config.train.resume == "auto")
     print(yaml.safe_dump(_plain(to_dict(config)), sort_keys=False))
-    print("\n".join(_batch(config)), flush=True)
     prompts, heldout, unanswered = load_problems(config.data)
+    print("\n".join(_batch(config, len(heldout))), flush=True)
     print("\n".join(_rewards(config, prompts)), flush=True)
     encode = make_encoder(load_tokenizer(config.model.name), config.data)
     kept, dropped = fit_prompts(prompts, encode, config.data)
+    heldout, _ = fit_prompts(heldout, encode, config.data)
     lengths = sorted(len(encode(prompt)) for prompt in kept)
     print("\n".join(_data(config, kept, lengths, len(heldout), dropped, unanswered)), flush=True)
     print("\n".join(_memory(config, lengths[-1])), flush=True)
     print("\n".join(_sandbox()))
 
 
-def _batch(config: LanguageConfig) -> Iterator[str]:
+def _batch(config: LanguageConfig, heldout: int) -> Iterator[str]:
     train, algorithm, sampling = config.train, config.algorithm, config.sampling
     rows = train.prompts_per_step * algorithm.group_size
     updates = train.minibatches * algorithm.num_iterations
@@ -58,8 +63,8 @@ def _batch(config: LanguageConfig) -> Iterator[str]:
         f"         {train.steps:,} steps: {train.steps * updates:,} optimizer steps, "
         f"{train.steps * rows:,} completions, at most {train.steps * rows * sampling.max_tokens:,} tokens"
     )
-    if train.eval_every:
-        yield f"         evaluated before, after and every {train.eval_every} steps on {train.eval_problems} problems"
+    often = f", every {train.eval_every} steps" if train.eval_every else ""
+    yield f"         evaluated before{often} and after on {min(train.eval_problems, heldout)} held-out problems"
 
 
 def _data(
@@ -77,6 +82,9 @@ def _data(
 def _rewards(config: LanguageConfig, prompts: Sequence[Prompt]) -> Iterator[str]:
     with Scorer({**config.rewards.functions}) as scorer:
         scorer.check(prompts)
+    names = [name_of(function) for function in config.rewards.functions]
+    if config.rewards.accuracy not in (None, *names):
+        raise UserError(f"rewards.accuracy: no reward is called {config.rewards.accuracy!r}")
     named = ", ".join(f"{weight:g} x {name}" for name, weight in config.rewards.functions.items())
     yield f"rewards  {named}; each loads and finds its columns"
 
@@ -93,7 +101,7 @@ def _memory(config: LanguageConfig, longest_prompt: int) -> Iterator[str]:
     checkpoints = config.train.keep_last * trained * 12
     yield (
         f"disk     about {_size(checkpoints)} for {config.train.keep_last} checkpoints; "
-        f"{_size(shutil.disk_usage('.').free)} free here"
+        f"{_size(shutil.disk_usage(Path.cwd()).free)} free here"
     )
 
 

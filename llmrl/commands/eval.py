@@ -14,14 +14,17 @@ from accelerate import PartialState
 
 from llmrl import estimators
 from llmrl.commands.opening import open_policy
-from llmrl.config import load_config
+from llmrl.config import check_output, load_config
 from llmrl.errors import UserError
-from llmrl.prompts import DataConfig, fit_prompts, load_heldout, make_encoder
+from llmrl.prompts import DataConfig, describe_heldout, fit_prompts, load_heldout, make_encoder
 from llmrl.samplers.hf import HFSampler
 from llmrl.scoring import Scorer
 from llmrl.types import Group, Prompt, SamplingSpec
 from llmrl.verifiers.dispatch import name_of
 from llmrl.verifiers.math import extract_answer, is_equivalent
+
+TRAINING = ("model", "rewards", "algorithm", "sampling", "train")
+"""Sections of a recipe's configuration that mean nothing here."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,10 @@ class EvalSection:
     """JSON file for the result and every completion."""
 
     def __post_init__(self) -> None:
-        if self.k < 1 or self.max_tokens < 1 or self.max_rows < 1:
-            raise ValueError("k, max_tokens and max_rows must be at least 1")
+        if self.k < 1 or self.max_tokens < 1 or self.max_rows < 1 or (self.problems is not None and self.problems < 1):
+            raise ValueError("k, max_tokens, max_rows and problems must be at least 1")
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
+            raise ValueError("temperature must be 0 or more")
         if self.k > 1 and self.temperature == 0:
             raise ValueError("k completions at temperature 0 are the same completion k times")
 
@@ -84,22 +89,36 @@ class Estimate:
 
 def main(arguments: Sequence[str]) -> None:
     """Evaluate and print; ``eval.output`` keeps every completion."""
-    if arguments and not arguments[0].startswith("-"):
-        name, arguments = arguments[0], arguments[1:]
-        config = load_config(EvalConfig, arguments, ignore=("model", "rewards", "algorithm", "sampling", "train"))
-        result = evaluate(name, config)
-        print(_table(result))
-        if config.eval.output:
-            Path(config.eval.output).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-        return
-    load_config(EvalConfig, [a for a in arguments if a in ("-h", "--help")])
-    raise UserError("name the model first: llmrl eval MODEL [CONFIG.yaml …]")
+    if not arguments or arguments[0].startswith("-"):
+        load_config(EvalConfig, [a for a in arguments if a in ("-h", "--help")])
+        raise UserError("name the model first: llmrl eval MODEL [CONFIG.yaml …]")
+    name, *rest = arguments
+    config = load_config(EvalConfig, [*_own_data(name, rest), *rest], ignore=TRAINING)
+    result = evaluate(name, config)
+    print(_table(result))
+    if config.eval.output:
+        Path(config.eval.output).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def _own_data(name: str, arguments: Sequence[str]) -> list[str]:
+    """A run's own configuration, where no other and no data are named: a model has to be asked something."""
+    names_a_file = bool(arguments) and not arguments[0].startswith("-")
+    if names_a_file or any(a.startswith("--data.") for a in arguments):
+        return []
+    own = [folder / "config.yaml" for folder in (Path(name), Path(name).parent, Path(name).parent.parent)]
+    found = next((file for file in own if file.is_file()), None)
+    if found is None:
+        raise UserError("name the problems: --data.heldout FILE, or a CONFIG.yaml with a data section")
+    return [str(found)]
 
 
 def evaluate(name: str, config: EvalConfig) -> dict[str, Any]:
     """The measures, each with its interval, and every completion with its verdict."""
     spec, section = config.eval.spec, config.eval
+    check_output(section.output)
     prompts = load_heldout(config.data)[: section.problems]
+    if not prompts:
+        raise UserError(f"{config.data.name} is too small to hold rows out; name the problems with --data.heldout")
     with Scorer({section.verifier: 1.0}, timeout_s=section.timeout_s, workers=1) as scorer:
         scorer.check(prompts)
         policy = open_policy(name, dtype=section.dtype).to(PartialState().device)
@@ -110,7 +129,7 @@ def evaluate(name: str, config: EvalConfig) -> dict[str, Any]:
     measures = measure(groups, name_of(section.verifier))
     return {
         "model": name,
-        "data": config.data.heldout or config.data.name,
+        "data": describe_heldout(config.data),
         "problems": len(groups),
         "dropped_prompts": dropped,
         "failed": sum(len(group.failures) for group in groups),
@@ -122,7 +141,8 @@ def evaluate(name: str, config: EvalConfig) -> dict[str, Any]:
 
 
 def measure(groups: Sequence[Group], reward: str) -> dict[str, Estimate]:
-    """Accuracy of single answers; of several also mean@k, pass@k for each power of two, and maj@k.
+    """Accuracy of single answers (their mean where a value is neither 0 nor 1); of several mean@k, pass@k for each
+    power of two, where 1 is a pass, and maj@k.
 
     A completion whose verifier failed is left out. Raises UserError where it failed on all of a problem's.
     """
@@ -133,8 +153,11 @@ def measure(groups: Sequence[Group], reward: str) -> dict[str, Estimate]:
         raise UserError(f"the verifier failed on every completion of problem {empty}")
     k = min(map(len, values))
     if k == 1 and max(map(len, values)) == 1:
-        right = sum(row[0] for row in values)
-        return {"accuracy": Estimate(right / len(values), *estimators.wilson_interval(round(right), len(values)))}
+        single = [row[0] for row in values]
+        if not set(single) <= {0.0, 1.0}:
+            return {"mean": _estimate(single)}
+        right = int(sum(single))
+        return {"accuracy": Estimate(right / len(values), *estimators.wilson_interval(right, len(values)))}
     measures = {f"mean@{k}": _estimate([statistics.fmean(row) for row in values])}
     for size in (2**i for i in range(k.bit_length()) if 2**i <= k):
         measures[f"pass@{size}"] = _estimate(

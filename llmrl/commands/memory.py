@@ -38,8 +38,9 @@ class Shape:
 
     @property
     def activations_per_token(self) -> int:
-        """Elements that the backward pass needs of one token: about what goes into and out of every linear layer."""
-        return sum(a + b for a, b in self.linear)
+        """Elements that the backward pass needs of one token: what goes into and out of every linear layer, and of
+        what lies between them about six tenths as much again (measured on models of 42 and 110 million parameters)."""
+        return 16 * sum(a + b for a, b in self.linear) // 10
 
     def trained(self, rank: int) -> int:
         """Parameters that the optimizer changes."""

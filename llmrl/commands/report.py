@@ -51,7 +51,7 @@ def watch(runs: Sequence[Path]) -> None:
     from rich.live import Live
 
     folders = [RunFolder(path) for path in runs]
-    missing = next((folder.path for folder in folders if not folder.started), None)
+    missing = next((folder.path for folder in folders if not (folder.path / "config.yaml").is_file()), None)
     if missing is not None:
         raise UserError(f"{missing} holds no run")
     try:
@@ -78,8 +78,14 @@ def _shown(folder: RunFolder) -> tuple[str, Any]:
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
             table.add_row(label, f"{values[-1]:{form}}", sparkline(values))
-    state = "finished" if folder.finished else "running"
+    state = "finished" if folder.finished else f"running, last news {_age(folder):.0f} s ago"
     return f"{folder.path.name}: step {rows[-1]['step'] if rows else 0}, {state}", table
+
+
+def _age(folder: RunFolder) -> float:
+    """Seconds since the run last wrote."""
+    written = folder.metrics.path if folder.metrics.path.is_file() else folder.path / "config.yaml"
+    return time.time() - written.stat().st_mtime
 
 
 def _metrics(folder: RunFolder) -> Iterator[dict[str, Any]]:

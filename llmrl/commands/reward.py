@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmrl.config import parse_options
+from llmrl.config import check_output, parse_options
 from llmrl.errors import UserError
-from llmrl.prompts import load_rows
+from llmrl.prompts import DataConfig, load_prompts, load_rows
 from llmrl.rewards import Outcome, RewardError, RewardRow
 from llmrl.verifiers.dispatch import name_of
 from llmrl.verifiers.loader import resolve
@@ -33,6 +33,10 @@ class RewardConfig:
     """Column of the prompt: a string or chat messages."""
     completion_column: str = "completion"
     """Column of the completion that is scored."""
+    answer_column: str = "answer"
+    """Column of the reference answer, where there is one."""
+    extract_answer: bool = False
+    """As `data.extract_answer` in training."""
     tokenizer: str | None = None
     """Model whose tokenizer makes `completion_ids`; needed by rewards that ask for them."""
     limit: int = 1000
@@ -43,6 +47,10 @@ class RewardConfig:
     """Rows that are printed."""
     output: str | None = None
     """File for every row's score, as jsonl."""
+
+    def __post_init__(self) -> None:
+        if self.limit < 1 or self.timeout_s <= 0:
+            raise ValueError("limit must be at least 1, timeout_s above 0")
 
 
 class Scored(NamedTuple):
@@ -61,6 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_options(RewardConfig, arguments[1:], RewardConfig())
     if not config.data:
         raise UserError("--data names no rows to score")
+    check_output(config.output)
     spec = resolve(arguments[0])
     scored = score(spec, read_rows(config), config)
     print(summary(name_of(spec), scored, config.show))
@@ -70,17 +79,23 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def read_rows(config: RewardConfig) -> list[RewardRow]:
-    """The data's rows as reward functions know them; without a tokenizer, ``completion_ids`` are empty."""
-    rows = load_rows(config.data)[: config.limit]
-    for column in (config.prompt_column, config.completion_column):
-        if column not in rows[0]:
-            option = "--completion-column" if column == config.completion_column else "--prompt-column"
-            raise UserError(f"{config.data} has no column {column!r}; {option} takes one of {', '.join(rows[0])}")
-    known = (config.prompt_column, config.completion_column)
-    texts = [_text(row[config.completion_column]) for row in rows]
-    columns = [{k: v for k, v in row.items() if k not in known or k == "answer"} for row in rows]
-    prompts, ids = [row[config.prompt_column] for row in rows], _tokens(config.tokenizer, texts)
-    return [RewardRow(*row) for row in zip(prompts, texts, ids, columns, strict=True)]
+    """The data's rows as a reward gets them in training; without a tokenizer, ``completion_ids`` are empty."""
+    first = load_rows(config.data)[0]
+    for option in ("prompt_column", "completion_column"):
+        if (column := getattr(config, option)) not in first:
+            name = option.replace("_", "-")
+            raise UserError(f"{config.data} has no column {column!r}; --{name} takes one of {', '.join(first)}")
+    data = DataConfig(
+        name=config.data,
+        prompt_column=config.prompt_column,
+        answer_column=config.answer_column if config.answer_column in first else None,
+        extract_answer=config.extract_answer,
+    )
+    prompts = load_prompts(data)[: config.limit]
+    texts = [_text(p.columns[config.completion_column], p.id) for p in prompts]
+    shown = [p.content if isinstance(p.content, str) else [dict(m) for m in p.content] for p in prompts]
+    rows = zip(shown, texts, _tokens(config.tokenizer, texts), [p.columns for p in prompts], strict=True)
+    return [RewardRow(*row) for row in rows]
 
 
 def score(spec: str, rows: Sequence[RewardRow], config: RewardConfig) -> list[Scored]:
@@ -151,9 +166,12 @@ def _tokens(tokenizer: str | None, texts: Sequence[str]) -> list[list[int]]:
     return [encode(text, add_special_tokens=False) for text in texts]
 
 
-def _text(completion: Any) -> str:
+def _text(completion: Any, row: str) -> str:
     """Of a chat, what the last message says."""
-    return completion if isinstance(completion, str) else str(completion[-1]["content"])
+    text = completion[-1].get("content") if isinstance(completion, list) and completion else completion
+    if not isinstance(text, str):
+        raise UserError(f"the completion of {row} must be a text or a list of messages, not {completion!r}")
+    return text
 
 
 def _value(outcome: Outcome) -> float | None:

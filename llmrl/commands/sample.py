@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from accelerate import PartialState
 
@@ -33,8 +34,8 @@ class SampleConfig:
     """Whether a question becomes a user message in the model's chat template."""
     system: str | None = None
     """System message before each question."""
-    dtype: str = "float32"
-    """Precision of the weights: float32 or bfloat16."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the weights."""
     seed: int | None = None
     """Seed of the sampling noise; unset: the clock."""
 
@@ -55,9 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     spec = SamplingSpec(max_tokens=config.max_tokens, temperature=config.temperature)
     seed = time.time_ns() if config.seed is None else config.seed
     for number, question in enumerate(_questions(config)):
-        messages = ({"role": "system", "content": config.system},) if config.system else ()
-        content = (*messages, {"role": "user", "content": question}) if config.chat else question
-        (group,) = sampler.sample([Prompt(str(number), content)], config.n, spec, str(seed))
+        (group,) = sampler.sample([Prompt(str(number), question)], config.n, spec, str(seed))
         for completion in group.completions:
             cut = " …(cut at max_tokens)" if completion.finish_reason == "length" else ""
             print(completion.text + cut, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ class CausalPolicy(nn.Module):
         self.tokenizer = tokenizer
         self.temperature = temperature
         self.version = 0
+        self.base_is_merged = False
         self.autocast_dtype: torch.dtype | None = None
         self.can_share_prefixes = _has_plain_attention(self.causal_lm.config)
 
@@ -61,6 +63,7 @@ class CausalPolicy(nn.Module):
             if config.gradient_checkpointing:
                 model.enable_input_require_grads()
         policy = cls(model, tokenizer, temperature=temperature)
+        policy.base_is_merged = config.adapter is not None
         policy.autocast_dtype = torch.bfloat16 if config.dtype == "bfloat16" else None
         policy.train()
         _switch_dropout_off(policy)
@@ -213,8 +216,14 @@ class CausalPolicy(nn.Module):
             self.model = cast(PreTrainedModel, self.model.merge_and_unload())
 
     def save(self, folder: Path) -> None:
-        """The adapter (LoRA) or the whole model, with its tokenizer, as transformers and peft load them."""
-        self.model.save_pretrained(str(folder))
+        """The adapter (LoRA) or the whole model, with its tokenizer, as transformers and peft load them.
+
+        An adapter on a base into which another one was merged would fit no base that exists: the whole model is saved.
+        """
+        model = self.model
+        if isinstance(model, PeftModel) and self.base_is_merged:
+            model = copy.deepcopy(model).merge_and_unload()
+        model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,7 +10,6 @@ import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -46,6 +44,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.lora_rank < 0:
             raise ValueError("lora_rank must be 0 (train all weights) or more")
+        if self.from_scratch and self.lora_rank > 0:
+            raise ValueError("from_scratch trains all weights: set lora_rank to 0, or the random base would be lost")
         if self.quantization != "none" and (self.lora_rank == 0 or self.adapter or self.from_scratch):
             raise ValueError(
                 "quantization holds a finished base that LoRA is trained on: "
@@ -59,7 +59,7 @@ def load_tokenizer(name: str) -> Any:
         raise UserError(f"model folder not found: {name}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, json.JSONDecodeError) as error:
+    except Exception as error:
         raise UserError(f"no usable tokenizer in {name}: {_one_line(error)}") from error
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of {name} has no end-of-sequence token")
@@ -88,7 +88,9 @@ def load_model(config: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
         else:
             model = AutoModelForCausalLM.from_pretrained(config.name, dtype=dtype, quantization_config=_nf4(dtype))
             _keep_differentiable(model)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # transformers, torch and safetensors raise their own many kinds
         raise UserError(f"cannot load a causal language model from {config.name}: {_one_line(error)}") from error
     return model if config.adapter is None else _with_adapter(model, config.adapter)
 
@@ -99,7 +101,7 @@ def _with_adapter(model: PreTrainedModel, folder: str) -> PreTrainedModel:
         raise UserError(f"no PEFT adapter in {folder}")
     try:
         adapted = PeftModel.from_pretrained(model, folder)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         raise UserError(f"the adapter in {folder} does not fit {model.name_or_path}: {_one_line(error)}") from error
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     if model.config.tie_word_embeddings and any(
@@ -141,7 +143,7 @@ def lora_config(config: ModelConfig) -> LoraConfig:
 
 
 def _looks_local(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(name.split("/")[0]).is_dir()
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and Path(name).parent.is_dir())
 
 
 def _one_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from llmrl import checkpoint
+from llmrl.errors import UserError
 from llmrl.policies.causal_lm import CausalPolicy
 from llmrl.policies.loading import load_tokenizer
 from llmrl.prompts import fit_prompts, load_problems, make_encoder
@@ -37,10 +38,13 @@ def run_language(
     record = asdict(config)
     record["rewards"]["functions"] = {f if isinstance(f, str) else name_of(f): w for f, w in functions.items()}
     run = RunFolder(Path(config.train.output_dir or default_output_dir(recipe)))
-    if run.finished and config.train.resume == "auto":
+    run.check(record, resume=config.train.resume == "auto")
+    if run.finished:
         say(f"{run.path} is already finished; its result is in {run.path / 'final'}")
         return checkpoint.read_json(run.summary)
-    run.check(record, resume=config.train.resume == "auto")
+    accuracy = config.rewards.accuracy or name_of(next(iter(functions)))
+    if accuracy not in map(name_of, functions):
+        raise UserError(f"rewards.accuracy: no reward is called {accuracy!r}")
     check_division(config.train)
     check_trackers(config.train.trackers)
     prompts, heldout, unanswered = load_problems(config.data)
@@ -75,7 +79,7 @@ def run_language(
             algorithm=config.algorithm,
             sampling=config.sampling,
             train=config.train,
-            accuracy=config.rewards.accuracy or name_of(next(iter(functions))),
+            accuracy=accuracy,
             completions=run.completions,
         )
         say(_greeting(config, policy, len(prompts)))

@@ -30,10 +30,7 @@ BODY = """---
 {snippet}
 ```
 """
-CAVEAT = """\
-The held-out problems come from the same source as the training problems. `accuracy` is sampled at the training
-temperature, `greedy` takes the most likely token; both are the mean of the run's first reward, one completion a
-problem. Nothing else was measured: not other tasks, not other languages, not safety, not what was lost."""
+NOTHING_ELSE = "Nothing else was measured: not other tasks, not other languages, not safety, not what was lost."
 ADAPTER = """from peft import AutoPeftModelForCausalLM
 
 model = AutoPeftModelForCausalLM.from_pretrained("PATH")"""
@@ -47,7 +44,7 @@ def model_card(
 ) -> str:
     """Markdown with the Hub's metadata in front; ``before`` and ``after`` are held-out measures."""
     model, data = config["model"], config["data"]
-    adapter = model["lora_rank"] > 0
+    adapter = model["lora_rank"] > 0 and not model.get("adapter")
     header = {
         "base_model": model["name"],
         "library_name": "peft" if adapter else "transformers",
@@ -62,10 +59,31 @@ def model_card(
         steps=step,
         data=data["name"],
         measures=_table(before, after),
-        caveat=CAVEAT,
+        caveat=_caveat(config, after),
         config=yaml.safe_dump(dict(config), sort_keys=False),
         snippet=ADAPTER if adapter else WHOLE,
     )
+
+
+def _caveat(config: Mapping[str, Any], measured: Mapping[str, float]) -> str:
+    """What the measures are, and what they are not."""
+    data, model = config["data"], config["model"]
+    source = f"`{data['heldout']}`" if data.get("heldout") else "rows held out of the training data"
+    parts = [f"Taken on {source}."]
+    if "accuracy" in measured:
+        rewards = config["rewards"]
+        reward = rewards["accuracy"] or next(iter(rewards["functions"])).rpartition(":")[2]
+        parts.append(
+            f"`accuracy` is the mean of the reward `{reward}` over one completion a problem, sampled at temperature "
+            f"{config['sampling']['temperature']:g}; `greedy` is the same with the most likely tokens."
+        )
+    if "nll" in measured:
+        parts.append("`nll` is the mean negative log-likelihood of a completion's token, in nats.")
+    if model.get("adapter"):
+        parts.append(f"Training began from the base with the adapter `{model['adapter']}` merged in.")
+    if model.get("quantization", "none") != "none":
+        parts.append(f"The base was held in {model['quantization']} (4 bits) in training and in these measures.")
+    return " ".join([*parts, NOTHING_ELSE])
 
 
 def merged_card(title: str, source: str, base: str, dtype: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -53,7 +54,7 @@ class SamplingConfig:
     """Completions generated at once by the embedded sampler."""
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
+        if not 0 < self.temperature < math.inf:
             raise ValueError("temperature must be above 0 to train: greedy completions have no spread to learn from")
         if self.top_p != 1:
             raise ValueError(
@@ -110,6 +111,8 @@ class TrainConfig(OptimConfig):
         super().__post_init__()
         if self.steps < 1 or self.prompts_per_step < 1 or self.keep_last < 1 or self.eval_problems < 1:
             raise ValueError("steps, prompts_per_step, keep_last and eval_problems must be at least 1")
+        if self.seed < 0:
+            raise ValueError("seed must be at least 0")
         if self.minibatches < 1 or self.micro_batch_tokens < 1:
             raise ValueError("minibatches and micro_batch_tokens must be at least 1")
         if self.prompts_per_step % self.minibatches:

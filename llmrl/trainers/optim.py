@@ -27,7 +27,7 @@ class OptimConfig:
     """The gradient is scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.max_grad_norm <= 0 or self.warmup_steps < 0 or self.weight_decay < 0:
+        if not (self.learning_rate > 0 and self.max_grad_norm > 0) or self.warmup_steps < 0 or self.weight_decay < 0:
             raise ValueError(
                 "learning_rate and max_grad_norm must be above 0, warmup_steps and weight_decay at least 0"
             )

@@ -59,8 +59,8 @@ class RunFolder:
 
     @property
     def started(self) -> bool:
-        """Whether a run has been here."""
-        return (self.path / "config.yaml").exists()
+        """Whether a run has been here and left something to go on from."""
+        return (self.path / "config.yaml").exists() and checkpoint.latest(self.checkpoints) is not None
 
     def check(self, config: Mapping[str, Any], *, resume: bool) -> None:
         """Refuse to overwrite a run, to mix two, or to write where nothing can be written."""
@@ -71,7 +71,13 @@ class RunFolder:
                 f"{self.path} already holds a run; continue it with --train.resume auto, or choose another output_dir"
             )
         old = yaml.safe_load((self.path / "config.yaml").read_text())
-        changed = [k for k in changed_keys(old, _plain(config)) if not _may_change(k)]
+        given = _plain(config)
+        if self.finished and given["train"]["steps"] > old["train"]["steps"]:
+            raise UserError(
+                f"{self.path} is finished after {old['train']['steps']} steps; to train its model further, start "
+                f"another run with --model.adapter {self.path / 'final'} (all weights: --model.name)"
+            )
+        changed = [k for k in changed_keys(old, given) if not _may_change(k)]
         if changed:
             raise UserError(f"{self.path} was started with another configuration; these differ: {', '.join(changed)}")
         return None

@@ -13,8 +13,8 @@ import llmrl.functional as F
 from llmrl import checkpoint, distributed
 from llmrl.algorithms.sft import SFT
 from llmrl.policies.causal_lm import CausalPolicy
-from llmrl.policies.loading import ModelConfig
-from llmrl.prompts import DataConfig, PromptStream, load_problems, make_encoder
+from llmrl.policies.loading import ModelConfig, load_tokenizer
+from llmrl.prompts import DataConfig, PromptStream, fit_prompts, load_problems, make_encoder
 from llmrl.trainers import batching, state
 from llmrl.trainers.config import TrainConfig
 from llmrl.trainers.loop import Loop
@@ -131,14 +131,19 @@ def run_supervised(config: SupervisedConfig, recipe: str) -> dict[str, Any]:
     """Fine-tune as configured, or say that it is done; returns the summary."""
     accelerator = make_accelerator()
     run = RunFolder(Path(config.train.output_dir or default_output_dir(recipe)))
-    if run.finished and config.train.resume == "auto":
+    run.check(asdict(config), resume=config.train.resume == "auto")
+    if run.finished:
         say(f"{run.path} is already finished; its result is in {run.path / 'final'}")
         return checkpoint.read_json(run.summary)
-    run.check(asdict(config), resume=config.train.resume == "auto")
     check_trackers(config.train.trackers)
-    rows, heldout, _ = load_problems(config.data)
+    rows, heldout, unanswered = load_problems(config.data)
+    encode = make_encoder(load_tokenizer(config.model.name), config.data)
+    rows, dropped = fit_prompts(rows, encode, config.data)
+    heldout, _ = fit_prompts(heldout, encode, config.data)
+    for count, why in ((unanswered, "without a completion"), (dropped, "with too long a prompt")):
+        if count:
+            say(f"left out {count} rows {why}")
     policy = CausalPolicy.from_pretrained(config.model, seed=config.train.seed).to(accelerator.device)
     stepper = AccelerateStepper(accelerator, policy, config.train, config.train.steps)
-    encode = make_encoder(policy.tokenizer, config.data)
     trainer = SupervisedTrainer(policy, stepper, encode, rows, heldout, config.train)
     return Loop(trainer, run, config.train, asdict(config))()

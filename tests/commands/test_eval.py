@@ -14,6 +14,7 @@ from llmrl.types import Completion, Group, Prompt
 
 ARITHMETIC = DataConfig(heldout=str(ROOT / "data" / "arithmetic" / "heldout.jsonl"))
 VERIFIER = str(ROOT / "rewards" / "math_answer.py:correct")
+HELDOUT = ["--data.heldout", "data/arithmetic/heldout.jsonl"]
 MODEL = str(ROOT / "data" / "arithmetic" / "model")
 
 
@@ -47,6 +48,11 @@ def test_several_answers_give_mean_pass_and_majority() -> None:
         "pass@4": 1.0,
         "maj@4": 0.5,
     }
+
+
+def test_values_between_0_and_1_have_a_mean_and_no_accuracy() -> None:
+    groups = [answered(str(i), ["1"], [0.3]) for i in range(10)]
+    assert {name: e.value for name, e in measure(groups, "correct").items()} == {"mean": pytest.approx(0.3)}
 
 
 def test_failed_verdicts_are_left_out_and_a_problem_without_any_is_an_error() -> None:
@@ -83,6 +89,9 @@ def test_a_run_is_evaluated_as_its_final_model_and_the_result_kept(
     assert "accuracy" in shown
     kept = json.loads((tmp_path / "out.json").read_text())
     assert [row["id"] for row in kept["completions"]] == [f"sum-{i}" for i in range(40)]
+    main([str(run), *options])
+    own = json.loads((tmp_path / "out.json").read_text())
+    assert len(own["completions"]) == 4, "a run is asked what it held out itself"
     main([str(run / "final"), str(tmp_path / "c.yaml"), *options])
     again = json.loads((tmp_path / "out.json").read_text())
     assert again["completions"] == kept["completions"]
@@ -92,10 +101,14 @@ def test_a_run_is_evaluated_as_its_final_model_and_the_result_kept(
     ("arguments", "message"),
     [
         ([], "name the model first"),
-        (["./nothing"], "model folder not found"),
-        ([MODEL, "--eval.k", "4", "--eval.temperature", "0"], "the same completion k times"),
-        ([MODEL, "--eval.k", "0"], "must be at least 1"),
-        ([MODEL, "--eval.verifier", "none.py:f"], "reward file not found"),
+        (["./nothing", *HELDOUT], "model folder not found"),
+        ([MODEL], "name the problems: --data.heldout FILE"),
+        ([MODEL, "--eval.k", "4", "--eval.temperature", "0", *HELDOUT], "the same completion k times"),
+        ([MODEL, "--eval.k", "0", *HELDOUT], "must be at least 1"),
+        ([MODEL, "--eval.problems", "0", *HELDOUT], "must be at least 1"),
+        ([MODEL, "--eval.temperature", "nan", *HELDOUT], "temperature must be 0 or more"),
+        ([MODEL, "--eval.output", "no/such/file", *HELDOUT], "there is no such folder"),
+        ([MODEL, "--eval.verifier", "none.py:f", *HELDOUT], "reward file not found"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:

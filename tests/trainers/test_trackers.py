@@ -10,7 +10,13 @@ from llmrl.errors import UserError
 from llmrl.trainers.card import model_card
 from llmrl.trainers.trackers import Trackers, check_trackers
 
-CONFIG = {"model": {"name": "org/base", "lora_rank": 8}, "data": {"name": "rows.jsonl"}, "train": {"steps": 9}}
+CONFIG = {
+    "model": {"name": "org/base", "lora_rank": 8},
+    "data": {"name": "rows.jsonl", "heldout": "other.jsonl"},
+    "rewards": {"functions": {"rewards/a.py:first": 1.0, "rewards/b.py:second": 1.0}, "accuracy": "second"},
+    "sampling": {"temperature": 0.7},
+    "train": {"steps": 9},
+}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -41,6 +47,9 @@ def test_the_card_says_what_was_measured_and_is_what_the_hub_reads() -> None:
     assert "| greedy | 0.300 | 0.750 |" in body
     assert "steps: 9" in body
     assert "AutoPeftModelForCausalLM" in body
+    assert "Taken on `other.jsonl`" in body
+    assert "the mean of the reward `second`" in body
+    assert "temperature 0.7" in body
     assert "Nothing else was measured" in body
 
 
