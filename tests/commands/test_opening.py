@@ -47,6 +47,18 @@ def test_adapter_and_merged_model_are_the_policy(model_dir: Path, tmp_path: Path
     torch.testing.assert_close(opened(inputs()).logprobs[0, 2:], expected, rtol=0, atol=1e-5)
 
 
+def test_what_began_from_an_adapter_is_saved_whole(model_dir: Path, tmp_path: Path) -> None:
+    """The second adapter alone would fit no base that exists."""
+    make_policy(model_dir, seed=1).save(tmp_path / "first")
+    policy = make_policy(model_dir, adapter=str(tmp_path / "first"))
+    expected = policy(inputs()).logprobs[0, 2:].detach()
+    policy.save(tmp_path / "second")
+    torch.testing.assert_close(policy(inputs()).logprobs[0, 2:], expected, rtol=0, atol=0)
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "second")
+    torch.testing.assert_close(plain_logprobs(saved), expected, rtol=0, atol=1e-5)
+    assert (plain_logprobs(AutoModelForCausalLM.from_pretrained(model_dir)) - expected).abs().max() > 1e-2
+
+
 def test_all_weights_saved_are_the_policy(model_dir: Path, tmp_path: Path) -> None:
     policy = make_policy(model_dir, lora_rank=0, noise=0.01)
     policy.save(tmp_path / "whole")
