@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 DOCUMENTS = ("README.md", "recipes/README.md", "recipes/accelerate/README.md")
-COMMAND = re.compile(r"(?:ACCELERATE_USE_CPU=true torchrun|accelerate launch|python|llmrl) \S")
+COMMAND = re.compile(r"(?:ACCELERATE_USE_CPU=true torchrun|accelerate launch|python|llmrl) (?!-[A-Z])\S")
 SHORT = "--train.steps 2 --train.eval-problems 8 --train.prompts-per-step 4 --train.save-every 0"
 HERE = "--model.name data/arithmetic/model --data.name problems.csv --sampling.max-tokens 16"
 

@@ -48,6 +48,9 @@ def on_a_disk(size: str, folder: Path, *commands: str) -> subprocess.CompletedPr
     )
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _needs_namespaces(tmp_path_factory: pytest.TempPathFactory) -> None:
     if on_a_disk("100k", tmp_path_factory.mktemp("probe"), "true").returncode != 0:

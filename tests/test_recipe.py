@@ -103,6 +103,7 @@ def test_what_a_run_leaves(whole: Path) -> None:
     assert sorted(p.name for p in (whole / "checkpoints").iterdir()) == ["step-000004", "step-000006"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_a_started_one_is_not_overwritten(whole: Path, model_dir: Path, data: Path) -> None:
     again = run(command(model_dir, data, whole, "--train.resume", "auto"))
     assert "already finished" in again.stdout
@@ -130,6 +131,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, model_dir: Path, data: 
     assert_same_run(whole, out)
 
 
+@pytest.mark.slow
 def test_resuming_with_other_settings_is_refused(whole: Path, model_dir: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "other"
     arguments = command(model_dir, data, out, "--train.resume", "auto")

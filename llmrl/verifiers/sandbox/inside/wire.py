@@ -146,9 +146,9 @@ _ENCODERS: dict[type, tuple[str, Callable[[Any], Any]]] = {
     slice: ("slice", lambda value: [value.start, value.stop, value.step]),
     Decimal: ("Decimal", str),
     Fraction: ("Fraction", lambda value: [value.numerator, value.denominator]),
-    datetime: ("datetime", datetime.isoformat),
+    datetime: ("datetime", lambda value: [value.isoformat(), value.fold]),
     date: ("date", date.isoformat),
-    time: ("time", time.isoformat),
+    time: ("time", lambda value: [value.isoformat(), value.fold]),
     timedelta: ("timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
     type(...): ("Ellipsis", lambda value: None),
 }
@@ -167,9 +167,9 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "slice": lambda parts: slice(*parts),
     "Decimal": Decimal,
     "Fraction": lambda parts: Fraction(*parts),
-    "datetime": datetime.fromisoformat,
+    "datetime": lambda parts: datetime.fromisoformat(parts[0]).replace(fold=parts[1]),
     "date": date.fromisoformat,
-    "time": time.fromisoformat,
+    "time": lambda parts: time.fromisoformat(parts[0]).replace(fold=parts[1]),
     "timedelta": lambda parts: timedelta(*parts),
     "Ellipsis": lambda content: ...,
 }
