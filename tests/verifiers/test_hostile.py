@@ -24,7 +24,10 @@ LIMITS = Limits(wall_s=0.8, cpu_s=1, memory_mb=256, disk_mb=16, output_kb=64, pr
 ENDLESS = {"endless loop", "endless sleep", "signals ignored", "thread that never ends", "fork bomb"}
 SECRET = "a secret of ours"
 
-pytestmark = pytest.mark.skipif(isolation().level == "limits", reason="no isolation on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(isolation().level == "limits", reason="no isolation on this machine"),
+]
 
 
 @pytest.fixture(scope="module", params=["namespaces", pytest.param("landlock", marks=pytest.mark.slow)])
